@@ -1,0 +1,301 @@
+#include "llm/embedded/byte_pair_trainer.h"
+
+#include <cstddef>
+
+#include "absl/status/status.h"
+#include "absl/strings/ascii.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
+
+namespace kvp {
+namespace {
+
+constexpr char kEndOfText[] = "<|endoftext|>";
+
+bool IsLetter(char c) {
+  return absl::ascii_isalpha(c) || static_cast<unsigned char>(c) >= 0x80;
+}
+bool IsOther(char c) {
+  return !IsLetter(c) && !absl::ascii_isdigit(c) && !absl::ascii_isspace(c);
+}
+
+// Length of the run of characters from `begin` on which `matches`.
+template <typename Predicate>
+size_t RunLength(absl::string_view text, size_t begin, Predicate matches) {
+  size_t end = begin;
+  while (end < text.size() && matches(text[end])) ++end;
+  return end - begin;
+}
+
+int ByteId(char byte) { return kFirstByteId + static_cast<uint8_t>(byte); }
+
+// Replaces every occurrence of `pair` by `merged`, left to right.
+void MergePair(const std::pair<int, int>& pair, int merged,
+               std::vector<int32_t>* symbols) {
+  size_t out = 0;
+  for (size_t in = 0; in < symbols->size(); ++in, ++out) {
+    if (in + 1 < symbols->size() && (*symbols)[in] == pair.first &&
+        (*symbols)[in + 1] == pair.second) {
+      (*symbols)[out] = merged;
+      ++in;
+    } else {
+      (*symbols)[out] = (*symbols)[in];
+    }
+  }
+  symbols->resize(out);
+}
+
+bool HasPair(const std::vector<int32_t>& symbols,
+             const std::pair<int, int>& pair) {
+  for (size_t i = 0; i + 1 < symbols.size(); ++i) {
+    if (symbols[i] == pair.first && symbols[i + 1] == pair.second) return true;
+  }
+  return false;
+}
+
+// GPT-2's printable stand-in for a byte: Latin-1's printable characters stand
+// for themselves, the others for code points from 256 on.
+int StandInCodePoint(int byte) {
+  const auto printable = [](int b) {
+    return (b >= '!' && b <= '~') || (b >= 0xa1 && b <= 0xac) || b >= 0xae;
+  };
+  if (printable(byte)) return byte;
+  int code_point = 256;
+  for (int b = 0; b < byte; ++b) code_point += !printable(b);
+  return code_point;
+}
+
+// A token's bytes as a JSON string's content, in stand-in characters.
+std::string StandInJson(absl::string_view bytes) {
+  std::string result;
+  for (char c : bytes) {
+    const int code_point = StandInCodePoint(static_cast<uint8_t>(c));
+    if (code_point == '"' || code_point == '\\') result.push_back('\\');
+    if (code_point < 0x80) {
+      result.push_back(static_cast<char>(code_point));
+    } else {
+      result.push_back(static_cast<char>(0xc0 | code_point >> 6));
+      result.push_back(static_cast<char>(0x80 | (code_point & 0x3f)));
+    }
+  }
+  return result;
+}
+
+}  // namespace
+
+std::vector<absl::string_view> SplitPreTokens(absl::string_view text) {
+  std::vector<absl::string_view> pieces;
+  size_t begin = 0;
+  const auto take = [&](size_t size) {
+    pieces.push_back(text.substr(begin, size));
+    begin += size;
+  };
+  while (begin < text.size()) {
+    const absl::string_view rest = text.substr(begin);
+    if (rest[0] == '\'') {
+      bool contraction = false;
+      for (absl::string_view suffix :
+           {"'s", "'t", "'re", "'ve", "'m", "'ll", "'d"}) {
+        if (rest.substr(0, suffix.size()) == suffix) {
+          take(suffix.size());
+          contraction = true;
+          break;
+        }
+      }
+      if (contraction) continue;
+    }
+    const size_t space = rest[0] == ' ' && rest.size() > 1 ? 1 : 0;
+    const char first = rest[space];
+    if (IsLetter(first)) {
+      take(space + RunLength(rest, space, IsLetter));
+    } else if (absl::ascii_isdigit(first)) {
+      take(space + RunLength(rest, space, absl::ascii_isdigit));
+    } else if (IsOther(first)) {
+      take(space + RunLength(rest, space, IsOther));
+    } else {
+      const size_t run = RunLength(rest, 0, absl::ascii_isspace);
+      // The last space of a run belongs to the word that follows it.
+      take(run > 1 && run < rest.size() ? run - 1 : run);
+    }
+  }
+  return pieces;
+}
+
+absl::StatusOr<BytePairVocabulary> TrainBytePairs(
+    absl::string_view text, int size,
+    const std::vector<std::string>& forced_pieces) {
+  if (size < kFirstMergeId + static_cast<int>(forced_pieces.size())) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("vocabulary of ", size, " tokens: too small"));
+  }
+  struct Word {
+    std::vector<int32_t> symbols;
+    int64_t count;
+  };
+  absl::flat_hash_map<absl::string_view, int64_t> word_counts;
+  for (absl::string_view piece : SplitPreTokens(text)) ++word_counts[piece];
+  std::vector<Word> words;
+  for (const auto& [piece, count] : word_counts) {
+    Word word;
+    word.count = count;
+    for (char c : piece) word.symbols.push_back(ByteId(c));
+    words.push_back(std::move(word));
+  }
+
+  absl::flat_hash_map<std::pair<int, int>, int64_t> pair_counts;
+  const auto count_pairs = [&pair_counts](const Word& word, int64_t sign) {
+    for (size_t i = 0; i + 1 < word.symbols.size(); ++i) {
+      pair_counts[{word.symbols[i], word.symbols[i + 1]}] += sign * word.count;
+    }
+  };
+  for (const Word& word : words) count_pairs(word, 1);
+
+  BytePairVocabulary vocabulary;
+  const auto add_merge = [&](const std::pair<int, int>& pair) {
+    const int merged = vocabulary.size();
+    vocabulary.merges.push_back(pair);
+    for (Word& word : words) {
+      if (!HasPair(word.symbols, pair)) continue;
+      count_pairs(word, -1);
+      MergePair(pair, merged, &word.symbols);
+      count_pairs(word, 1);
+    }
+    pair_counts.erase(pair);
+  };
+  for (const std::string& piece : forced_pieces) {
+    if (piece.size() != 2) {
+      return absl::InvalidArgumentError(
+          absl::StrCat("forced piece '", piece, "' hasn't two bytes"));
+    }
+    add_merge({ByteId(piece[0]), ByteId(piece[1])});
+  }
+  while (vocabulary.size() < size) {
+    std::pair<int, int> best;
+    int64_t best_count = 1;
+    for (const auto& [pair, count] : pair_counts) {
+      if (count > best_count || (count == best_count && pair < best)) {
+        best = pair;
+        best_count = count;
+      }
+    }
+    if (best_count < 2) break;
+    add_merge(best);
+  }
+  return vocabulary;
+}
+
+std::string TokenBytes(const BytePairVocabulary& vocabulary, int id) {
+  if (id == kEndOfTextId) return kEndOfText;
+  if (id < kFirstMergeId) {
+    return std::string(1, static_cast<char>(id - kFirstByteId));
+  }
+  const auto& [left, right] = vocabulary.merges[id - kFirstMergeId];
+  return TokenBytes(vocabulary, left) + TokenBytes(vocabulary, right);
+}
+
+std::string TokenizerJson(const BytePairVocabulary& vocabulary) {
+  std::vector<std::string> entries = {
+      absl::StrCat("\"", kEndOfText, "\": ", kEndOfTextId)};
+  for (int id = kFirstByteId; id < vocabulary.size(); ++id) {
+    entries.push_back(absl::StrCat(
+        "\"", StandInJson(TokenBytes(vocabulary, id)), "\": ", id));
+  }
+  std::vector<std::string> merges;
+  for (const auto& [left, right] : vocabulary.merges) {
+    merges.push_back(
+        absl::StrCat("\"", StandInJson(TokenBytes(vocabulary, left)), " ",
+                     StandInJson(TokenBytes(vocabulary, right)), "\""));
+  }
+  return absl::StrCat(
+      R"({
+  "version": "1.0",
+  "truncation": null,
+  "padding": null,
+  "added_tokens": [
+    {
+      "id": )",
+      kEndOfTextId, R"(,
+      "content": ")",
+      kEndOfText, R"(",
+      "single_word": false,
+      "lstrip": false,
+      "rstrip": false,
+      "normalized": false,
+      "special": true
+    }
+  ],
+  "normalizer": null,
+  "pre_tokenizer": {
+    "type": "ByteLevel",
+    "add_prefix_space": false,
+    "trim_offsets": true,
+    "use_regex": true
+  },
+  "post_processor": null,
+  "decoder": {
+    "type": "ByteLevel",
+    "add_prefix_space": false,
+    "trim_offsets": true,
+    "use_regex": true
+  },
+  "model": {
+    "type": "BPE",
+    "dropout": null,
+    "unk_token": null,
+    "continuing_subword_prefix": null,
+    "end_of_word_suffix": null,
+    "fuse_unk": false,
+    "byte_fallback": false,
+    "vocab": {
+      )",
+      absl::StrJoin(entries, ",\n      "), R"(
+    },
+    "merges": [
+      )",
+      absl::StrJoin(merges, ",\n      "), R"(
+    ]
+  }
+}
+)");
+}
+
+BytePairEncoder::BytePairEncoder(const BytePairVocabulary& vocabulary) {
+  for (size_t i = 0; i < vocabulary.merges.size(); ++i) {
+    ranks_[vocabulary.merges[i]] = i;
+  }
+}
+
+std::vector<int32_t> BytePairEncoder::Encode(absl::string_view text) {
+  std::vector<int32_t> ids;
+  for (absl::string_view piece : SplitPreTokens(text)) {
+    auto found = cache_.find(piece);
+    if (found == cache_.end()) {
+      found = cache_.emplace(piece, EncodePreToken(piece)).first;
+    }
+    ids.insert(ids.end(), found->second.begin(), found->second.end());
+  }
+  return ids;
+}
+
+std::vector<int32_t> BytePairEncoder::EncodePreToken(
+    absl::string_view piece) const {
+  std::vector<int32_t> symbols;
+  for (char c : piece) symbols.push_back(ByteId(c));
+  while (true) {
+    int best_rank = -1;
+    std::pair<int, int> best;
+    for (size_t i = 0; i + 1 < symbols.size(); ++i) {
+      const std::pair<int, int> pair(symbols[i], symbols[i + 1]);
+      const auto found = ranks_.find(pair);
+      if (found != ranks_.end() &&
+          (best_rank < 0 || found->second < best_rank)) {
+        best_rank = found->second;
+        best = pair;
+      }
+    }
+    if (best_rank < 0) return symbols;
+    MergePair(best, kFirstMergeId + best_rank, &symbols);
+  }
+}
+
+}  // namespace kvp

@@ -1,0 +1,48 @@
+// config.json of a model directory in Hugging Face layout.
+
+#ifndef KVP_LLM_MODEL_CONFIG_H_
+#define KVP_LLM_MODEL_CONFIG_H_
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
+
+namespace kvp {
+
+// What the decoder needs to know of a model. Field names are config.json's where it has them.
+struct ModelConfig {
+  std::string architecture;  // "LlamaForCausalLM"
+  int64_t vocab_size = 0;
+  int64_t hidden_size = 0;
+  int64_t intermediate_size = 0;
+  int64_t layers = 0;       // num_hidden_layers
+  int64_t query_heads = 0;  // num_attention_heads
+  int64_t kv_heads = 0;     // num_key_value_heads
+  int64_t head_dim = 0;
+  int64_t max_positions = 0;  // max_position_embeddings
+  double rms_norm_eps = 0;
+  double rope_theta = 0;
+  bool tie_word_embeddings = false;
+  // Tokens that end a generation: config.json's and generation_config.json's eos_token_id; may be empty.
+  std::vector<int64_t> eos_token_ids;
+  int64_t bos_token_id = -1;  // -1: none
+
+  int64_t query_group() const { return query_heads / kv_heads; }
+  int64_t heads() const { return layers * kv_heads; }
+};
+
+// Parses config.json's text; `path` is for messages. INVALID_ARGUMENT, naming file, field and value, where a field is missing,
+// of the wrong type or impossible; UNIMPLEMENTED, naming it, for an architecture or a field that would change the
+// maths and isn't supported.
+absl::StatusOr<ModelConfig> ParseModelConfig(absl::string_view text, const std::string& path);
+
+// Reads `directory`/config.json, and generation_config.json where there is one. NOT_FOUND where config.json isn't there;
+// else errors as above.
+absl::StatusOr<ModelConfig> LoadModelConfig(const std::string& directory);
+
+}  // namespace kvp
+
+#endif  // KVP_LLM_MODEL_CONFIG_H_

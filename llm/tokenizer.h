@@ -1,0 +1,39 @@
+// Byte-level BPE from a Hugging Face tokenizer.json.
+
+#ifndef KVP_LLM_TOKENIZER_H_
+#define KVP_LLM_TOKENIZER_H_
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
+#include "absl/types/span.h"
+
+namespace kvp {
+
+// Immutable after loading; thread-safe.
+class Tokenizer {
+ public:
+  // Reads `path`, a tokenizer.json. NOT_FOUND where it isn't there; INVALID_ARGUMENT, naming file, field and value, where it is
+  // malformed; UNIMPLEMENTED, naming it, for a normalizer, pre-tokenizer or model that isn't supported.
+  static absl::StatusOr<std::unique_ptr<Tokenizer>> Load(const std::string& path);
+  // As Load, from the file's text.
+  static absl::StatusOr<std::unique_ptr<Tokenizer>> Parse(absl::string_view text,
+                                                          const std::string& path);
+
+  virtual ~Tokenizer() = default;
+
+  // Token ids of `text`; any bytes are accepted. Special tokens written in the text become their ids.
+  virtual std::vector<int32_t> Encode(absl::string_view text) const = 0;
+  // The bytes of the tokens, concatenated. OUT_OF_RANGE for an id outside the vocabulary.
+  virtual absl::StatusOr<std::string> Decode(absl::Span<const int32_t> ids) const = 0;
+  // Ids of the vocabulary and added tokens: [0, vocab_size).
+  virtual int64_t vocab_size() const = 0;
+};
+
+}  // namespace kvp
+
+#endif  // KVP_LLM_TOKENIZER_H_

@@ -1,0 +1,40 @@
+// agents.safetensors: the trained agents of a whole model. Tensors are stacked [layers, kv_heads, ...]; the metadata says
+// what they were trained for, as strings, readable by any JSON tool.
+
+#ifndef KVP_POLICY_AGENT_FILE_H_
+#define KVP_POLICY_AGENT_FILE_H_
+
+#include <cstdint>
+#include <string>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "policy/agent_network.h"
+
+namespace kvp {
+
+struct AgentFile {
+  AgentShape shape;
+  // Stacked over all heads of the model, layer-major: [layers * kv_heads, ...].
+  AgentParameters parameters;
+
+  // What the metadata says, beside the shape.
+  std::string model_name;
+  std::string model_fingerprint;
+  int64_t layers = 0;
+  int64_t kv_heads = 0;
+  std::string training_data_hash;  // over the ids of the traces
+  std::string objective;           // "exact" or "rloo"
+  uint64_t seed = 0;
+  double held_out_cost = 0;  // mean over heads; 1 is the oracle
+};
+
+// Writes atomically; the same agents give the same bytes. INVALID_ARGUMENT where a tensor's shape disagrees.
+absl::Status SaveAgents(const std::string& path, const AgentFile& agents);
+
+// NOT_FOUND or INVALID_ARGUMENT, naming the file, the field and the value.
+absl::StatusOr<AgentFile> LoadAgents(const std::string& path);
+
+}  // namespace kvp
+
+#endif  // KVP_POLICY_AGENT_FILE_H_

@@ -1,0 +1,49 @@
+// The agents' network: one small MLP per KV head, all heads of a group stacked, so that a layer is one batched GEMM.
+
+#ifndef KVP_POLICY_AGENT_NETWORK_H_
+#define KVP_POLICY_AGENT_NETWORK_H_
+
+#include <cstdint>
+#include <map>
+#include <string>
+
+#include "ATen/core/Tensor.h"
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+
+namespace kvp {
+
+// Shape of one agent: Linear(head_dim → width) + LayerNorm on k, the same on v, position features; concatenated;
+// `hidden_layers` × [Linear → width, LayerNorm, SiLU]; Linear → 1. After Moschella et al., "Learning to Evict from
+// Key-Value Cache" (2026), but with position features that have no table and no end in the place of its embedding.
+struct AgentShape {
+  int64_t head_dim = 0;
+  int64_t width = 64;
+  int64_t hidden_layers = 2;
+  int64_t position_features = 32;
+
+  // INVALID_ARGUMENT naming the field and its value.
+  absl::Status Validate() const;
+};
+
+// Features of absolute positions that extrapolate: log-scaled and sinusoidal, no function of the sequence's length.
+// positions int64 [...]; returns fp32 [..., features].
+at::Tensor PositionFeatures(const at::Tensor& positions, int64_t features);
+
+// Parameters by name; each is stacked [heads, ...].
+using AgentParameters = std::map<std::string, at::Tensor>;
+
+// Fresh parameters of the heads with indices [first_head, first_head + heads): each head's values depend on `seed` and
+// its own index alone, so that the same agent comes out wherever it is trained.
+AgentParameters InitialParameters(const AgentShape& shape, int64_t first_head, int64_t heads,
+                                  uint64_t seed);
+
+// Scores [heads, rows] of keys and values fp32 [heads, rows, head_dim] at positions int64 [rows] or [heads, rows].
+// Differentiable in the parameters where they require gradients.
+at::Tensor AgentScores(const AgentShape& shape, const AgentParameters& parameters,
+                       const at::Tensor& keys, const at::Tensor& values,
+                       const at::Tensor& positions);
+
+}  // namespace kvp
+
+#endif  // KVP_POLICY_AGENT_NETWORK_H_

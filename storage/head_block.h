@@ -1,0 +1,62 @@
+// The head block: K, V and labels of up to kMaxBlockTokens consecutive tokens of one (trace, layer, KV head). It is the
+// unit of storage and of sending, and the only format in which traces' tensors are kept. Free of torch.
+//
+// The encoding is described as a byte table in head_block.cc.
+
+#ifndef KVP_STORAGE_HEAD_BLOCK_H_
+#define KVP_STORAGE_HEAD_BLOCK_H_
+
+#include <array>
+#include <cstdint>
+#include <string>
+
+#include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
+#include "util/head_split.h"
+
+namespace kvp {
+
+using TraceId = std::array<uint8_t, 16>;
+
+// 32 lower-case hex digits.
+std::string TraceIdText(const TraceId& id);
+// INVALID_ARGUMENT unless `bytes` has 16 bytes.
+absl::StatusOr<TraceId> TraceIdFromBytes(absl::string_view bytes);
+
+// Names a block, in the order in which blocks are stored: a head's blocks are one contiguous range of keys.
+struct HeadBlockKey {
+  HeadId head;
+  TraceId trace_id{};
+  // Number of the block within the trace and head; it holds the tokens from first_token on.
+  int32_t block = 0;
+};
+
+struct HeadBlock {
+  HeadBlockKey key;
+  int32_t first_token = 0;
+  int32_t tokens = 0;
+  int32_t head_dim = 0;
+  int32_t cuts = 0;
+  // Row-major, little-endian. K is post-RoPE.
+  std::string keys;    // bf16 [tokens, head_dim]
+  std::string values;  // bf16 [tokens, head_dim]
+  std::string labels;  // fp16 [cuts, tokens]: future importance, see collector/importance.h
+};
+
+constexpr int32_t kMaxBlockTokens = 4096;
+constexpr int32_t kMaxHeadDim = 1024;
+constexpr int32_t kMaxCuts = 256;
+// Above every valid encoded block and below gRPC's message cap.
+constexpr int64_t kMaxEncodedBlockBytes = int64_t{7} << 20;
+
+// Encodes with a CRC32C over header and payload. INVALID_ARGUMENT, naming the field, for sizes that don't agree or
+// exceed the limits above.
+absl::StatusOr<std::string> EncodeHeadBlock(const HeadBlock& block);
+
+// DATA_LOSS where the CRC is wrong or bytes are missing; INVALID_ARGUMENT, naming the field, where the header makes no
+// sense. Never reads outside `encoded`.
+absl::StatusOr<HeadBlock> DecodeHeadBlock(absl::string_view encoded);
+
+}  // namespace kvp
+
+#endif  // KVP_STORAGE_HEAD_BLOCK_H_

@@ -1,0 +1,139 @@
+#include "util/command_line.h"
+
+#include <algorithm>
+#include <cstdlib>
+#include <iostream>
+#include <map>
+
+#include "absl/flags/commandlineflag.h"
+#include "absl/flags/reflection.h"
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_replace.h"
+#include "util/status_macros.h"
+
+namespace kvp {
+namespace {
+
+std::string& ToolName() {
+  static std::string& name = *new std::string("kvp");
+  return name;
+}
+
+std::string Dashed(absl::string_view name) { return absl::StrReplaceAll(name, {{"_", "-"}}); }
+
+// The tool's own flags by name, without those that the flags library brings.
+std::map<std::string, absl::CommandLineFlag*> OwnFlags() {
+  std::map<std::string, absl::CommandLineFlag*> flags;
+  for (const auto& [name, flag] : absl::GetAllFlags()) {
+    if (name == "flagfile" || name == "fromenv" || name == "tryfromenv" || name == "undefok") {
+      continue;
+    }
+    flags[std::string(name)] = flag;
+  }
+  return flags;
+}
+
+absl::CommandLineFlag* FindFlag(absl::string_view name) {
+  const auto flags = OwnFlags();
+  const auto found = flags.find(absl::StrReplaceAll(name, {{"-", "_"}}));
+  return found == flags.end() ? nullptr : found->second;
+}
+
+void PrintHelp(absl::string_view usage) {
+  std::cout << usage << "\n\nFlags:\n";
+  for (const auto& [name, flag] : OwnFlags()) {
+    const std::string value = flag->DefaultValue();
+    std::cout << "  --" << Dashed(name) << (value.empty() ? "" : absl::StrCat(" (", value, ")"))
+              << "\n      " << flag->Help() << "\n";
+  }
+}
+
+std::string OneLine(absl::string_view text) { return absl::StrReplaceAll(text, {{"\n", " "}}); }
+
+}  // namespace
+
+absl::StatusOr<std::vector<std::string>> SetFlags(const std::vector<std::string>& arguments) {
+  std::vector<std::string> positional;
+  for (size_t i = 0; i < arguments.size(); ++i) {
+    const std::string& argument = arguments[i];
+    if (argument == "--") {
+      positional.insert(positional.end(), arguments.begin() + i + 1, arguments.end());
+      break;
+    }
+    if (!absl::StartsWith(argument, "--")) {
+      if (argument.size() > 1 && argument[0] == '-') {
+        return absl::InvalidArgumentError(absl::StrCat("unknown flag ", argument));
+      }
+      positional.push_back(argument);
+      continue;
+    }
+    const size_t equals = argument.find('=');
+    const std::string name =
+        argument.substr(2, equals == std::string::npos ? equals : equals - 2);
+    absl::CommandLineFlag* flag = FindFlag(name);
+    std::string value;
+    if (flag == nullptr && absl::StartsWith(name, "no") && equals == std::string::npos) {
+      flag = FindFlag(name.substr(2));
+      if (flag != nullptr && !flag->IsOfType<bool>()) flag = nullptr;
+      value = "false";
+    } else if (flag != nullptr) {
+      if (equals != std::string::npos) {
+        value = argument.substr(equals + 1);
+      } else if (flag->IsOfType<bool>()) {
+        value = "true";
+      } else if (i + 1 < arguments.size()) {
+        value = arguments[++i];
+      } else {
+        return absl::InvalidArgumentError(absl::StrCat("flag --", Dashed(name), " needs a value"));
+      }
+    }
+    if (flag == nullptr) {
+      return absl::InvalidArgumentError(
+          absl::StrCat("unknown flag --", name, " (--help lists the flags)"));
+    }
+    std::string error;
+    if (!flag->ParseFrom(value, &error)) {
+      return absl::InvalidArgumentError(
+          absl::StrCat("flag --", Dashed(name), ": value \"", value, "\": ", OneLine(error)));
+    }
+  }
+  return positional;
+}
+
+std::vector<std::string> ParseCommandLine(int argc, char** argv, absl::string_view usage) {
+  const std::string path = argv[0];
+  ToolName() = path.substr(path.rfind('/') + 1);
+  const std::vector<std::string> arguments(argv + 1, argv + argc);
+  for (const std::string& argument : arguments) {
+    if (argument == "--") break;
+    if (argument == "--help" || argument == "-h") {
+      PrintHelp(usage);
+      std::exit(0);
+    }
+  }
+  absl::StatusOr<std::vector<std::string>> positional = SetFlags(arguments);
+  if (!positional.ok()) std::exit(UsageError(positional.status().message()));
+  return *std::move(positional);
+}
+
+std::string EffectiveFlags() {
+  std::string text;
+  for (const auto& [name, flag] : OwnFlags()) {
+    absl::StrAppend(&text, text.empty() ? "" : " ", Dashed(name), "=", flag->CurrentValue());
+  }
+  return text;
+}
+
+int ExitStatus(const absl::Status& status) {
+  if (status.ok()) return 0;
+  std::cerr << ToolName() << ": " << OneLine(status.message()) << std::endl;
+  return kExitFailed;
+}
+
+int UsageError(absl::string_view message) {
+  std::cerr << ToolName() << ": " << OneLine(message) << std::endl;
+  return kExitUsage;
+}
+
+}  // namespace kvp

@@ -1,5 +1,16 @@
-// agents.safetensors: the trained agents of a whole model. Tensors are stacked [layers, kv_heads, ...]; the metadata says
-// what they were trained for, as strings, readable by any JSON tool.
+// agents.safetensors: the trained agents of a whole model. Tensors are named as in agent_network.h
+// and stacked [layers, kv_heads, ...], fp32; the metadata says what they were trained for, as
+// strings, readable by any JSON tool:
+//
+//   format_version      "1"
+//   model, model_fingerprint, layers, kv_heads, head_dim
+//                       the model whose cache they score
+//   key_convention      "post-RoPE": K as the cache holds it
+//   position_features   "log1p/10, 1/(1+p), sin and cos at 1..1e-5": see PositionFeatures
+//   position_feature_count, width, hidden_layers
+//                       the network's shape
+//   training_data_hash, objective, seed, held_out_cost
+//                       how they came to be
 
 #ifndef KVP_POLICY_AGENT_FILE_H_
 #define KVP_POLICY_AGENT_FILE_H_
@@ -24,12 +35,13 @@ struct AgentFile {
   int64_t layers = 0;
   int64_t kv_heads = 0;
   std::string training_data_hash;  // over the ids of the traces
-  std::string objective;           // "exact" or "rloo"
+  std::string objective;           // as the trainer's --objective
   uint64_t seed = 0;
   double held_out_cost = 0;  // mean over heads; 1 is the oracle
 };
 
-// Writes atomically; the same agents give the same bytes. INVALID_ARGUMENT where a tensor's shape disagrees.
+// Writes atomically; the same agents give the same bytes. INVALID_ARGUMENT where a tensor's shape
+// disagrees.
 absl::Status SaveAgents(const std::string& path, const AgentFile& agents);
 
 // NOT_FOUND or INVALID_ARGUMENT, naming the file, the field and the value.

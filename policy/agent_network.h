@@ -1,4 +1,5 @@
-// The agents' network: one small MLP per KV head, all heads of a group stacked, so that a layer is one batched GEMM.
+// The agents' network: one small MLP per KV head, all heads of a group stacked, so that a layer is
+// one batched GEMM.
 
 #ifndef KVP_POLICY_AGENT_NETWORK_H_
 #define KVP_POLICY_AGENT_NETWORK_H_
@@ -6,6 +7,7 @@
 #include <cstdint>
 #include <map>
 #include <string>
+#include <vector>
 
 #include "ATen/core/Tensor.h"
 #include "absl/status/status.h"
@@ -13,9 +15,10 @@
 
 namespace kvp {
 
-// Shape of one agent: Linear(head_dim → width) + LayerNorm on k, the same on v, position features; concatenated;
-// `hidden_layers` × [Linear → width, LayerNorm, SiLU]; Linear → 1. After Moschella et al., "Learning to Evict from
-// Key-Value Cache" (2026), but with position features that have no table and no end in the place of its embedding.
+// Shape of one agent: Linear(head_dim → width) + LayerNorm on k, the same on v, position features;
+// concatenated; `hidden_layers` × [Linear → width, LayerNorm, SiLU]; Linear → 1. After Moschella et
+// al., "Learning to Evict from Key-Value Cache" (2026), but with position features that have no
+// table and no end in the place of its embedding.
 struct AgentShape {
   int64_t head_dim = 0;
   int64_t width = 64;
@@ -26,20 +29,27 @@ struct AgentShape {
   absl::Status Validate() const;
 };
 
-// Features of absolute positions that extrapolate: log-scaled and sinusoidal, no function of the sequence's length.
-// positions int64 [...]; returns fp32 [..., features].
+// Features of absolute positions p that extrapolate, no function of the sequence's length: log(1 +
+// p)/10, 1/(1 + p), and sin and cos of p at frequencies from 1 to 1e-5. positions int64 [...];
+// returns fp32 [..., features].
 at::Tensor PositionFeatures(const at::Tensor& positions, int64_t features);
 
-// Parameters by name; each is stacked [heads, ...].
+// Parameters by name, fp32; each is stacked [heads, ...].
 using AgentParameters = std::map<std::string, at::Tensor>;
 
-// Fresh parameters of the heads with indices [first_head, first_head + heads): each head's values depend on `seed` and
-// its own index alone, so that the same agent comes out wherever it is trained.
+// Every parameter's name and the shape of one head's: "key", "value", "hidden.I" and "output" are
+// linear layers (.weight [out, in], .bias [out]); "key_norm", "value_norm" and "hidden.I_norm" are
+// layer norms (.weight, .bias [width]).
+std::map<std::string, std::vector<int64_t>> ParameterShapes(const AgentShape& shape);
+
+// Fresh parameters of the heads with indices [first_head, first_head + heads): each head's values
+// depend on `seed` and its own index alone, so that the same agent comes out wherever it is
+// trained.
 AgentParameters InitialParameters(const AgentShape& shape, int64_t first_head, int64_t heads,
                                   uint64_t seed);
 
-// Scores [heads, rows] of keys and values fp32 [heads, rows, head_dim] at positions int64 [rows] or [heads, rows].
-// Differentiable in the parameters where they require gradients.
+// Scores [heads, rows] of keys and values fp32 [heads, rows, head_dim] at positions int64 [rows] or
+// [heads, rows]. Differentiable in the parameters where they require gradients.
 at::Tensor AgentScores(const AgentShape& shape, const AgentParameters& parameters,
                        const at::Tensor& keys, const at::Tensor& values,
                        const at::Tensor& positions);

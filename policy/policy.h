@@ -23,8 +23,9 @@ struct PolicyInput {
   at::Tensor values;
   // int64 [tokens]: sequence positions, ascending.
   at::Tensor positions;
-  // fp32 [heads, tokens]: future importance (method: sum over future queries of the group's largest attention weight);
-  // only the oracle looks at it, and it is undefined where nobody knows the future.
+  // fp32 [heads, tokens]: future importance (method: sum over future queries of the group's largest
+  // attention weight); only the oracle looks at it, and it is undefined where nobody knows the
+  // future.
   at::Tensor importance;
   // Seeds what is random, so that a run can be repeated: a number that names the sequence.
   uint64_t sequence_seed = 0;
@@ -38,8 +39,9 @@ class Policy {
   // As in --policy and in results.json.
   virtual const std::string& name() const = 0;
 
-  // fp32 [heads, tokens]: larger is kept longer. Only the order within a head counts. INVALID_ARGUMENT for input that
-  // the policy can't score (a shape, a head it has no agent for, the oracle without importance).
+  // fp32 [heads, tokens]: larger is kept longer. Only the order within a head counts.
+  // INVALID_ARGUMENT for input that the policy can't score (a shape, a head it has no agent for,
+  // the oracle without importance).
   virtual absl::StatusOr<at::Tensor> Score(const PolicyInput& input) const = 0;
 };
 
@@ -48,11 +50,13 @@ struct PolicyOptions {
   std::string agents_path;
 };
 
-// One of PolicyNames(). INVALID_ARGUMENT naming an unknown one and listing those there are; errors of loading the agents.
+// One of PolicyNames(). INVALID_ARGUMENT naming an unknown one and listing those there are; errors
+// of loading the agents.
 absl::StatusOr<std::unique_ptr<Policy>> MakePolicy(const std::string& name,
                                                    const PolicyOptions& options = {});
 
-// "kvp", "oracle", "random", "streaming_llm", "k_norm", "key_diff", in the order in which reports show them.
+// "kvp", "oracle", "random", "streaming_llm", "k_norm", "key_diff", in the order in which reports
+// show them.
 const std::vector<std::string>& PolicyNames();
 
 }  // namespace kvp

@@ -1,0 +1,159 @@
+#include "policy/agent_file.h"
+
+#include <cmath>
+#include <map>
+#include <vector>
+
+#include "ATen/ATen.h"
+#include "absl/strings/numbers.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
+#include "absl/strings/str_join.h"
+#include "util/status_macros.h"
+#include "util/tensor_bytes.h"
+
+namespace kvp {
+namespace {
+
+constexpr char kFormatVersion[] = "1";
+constexpr char kKeyConvention[] = "post-RoPE";
+constexpr char kPositionFeatures[] = "log1p/10, 1/(1+p), sin and cos at 1..1e-5";
+constexpr int64_t kLargestCount = 1 << 16;
+
+using Metadata = std::map<std::string, std::string>;
+
+absl::Status Invalid(const std::string& path, absl::string_view what) {
+  return absl::InvalidArgumentError(absl::StrCat(path, ": ", what));
+}
+
+absl::StatusOr<std::string> Field(const std::string& path, const Metadata& metadata,
+                                  const std::string& field) {
+  const auto found = metadata.find(field);
+  if (found == metadata.end()) {
+    return Invalid(path, absl::StrCat("metadata field ", field, " is missing"));
+  }
+  return found->second;
+}
+
+absl::Status CheckField(const std::string& path, const Metadata& metadata, const std::string& field,
+                        absl::string_view expected) {
+  ASSIGN_OR_RETURN(const std::string value, Field(path, metadata, field));
+  if (value == expected) return absl::OkStatus();
+  return Invalid(
+      path, absl::StrCat("metadata field ", field, " is \"", value, "\", not \"", expected, "\""));
+}
+
+template <typename Number>
+absl::Status ReadNumber(const std::string& path, const Metadata& metadata, const std::string& field,
+                        Number& number) {
+  ASSIGN_OR_RETURN(const std::string value, Field(path, metadata, field));
+  bool valid;
+  if constexpr (std::is_same_v<Number, double>) {
+    valid = absl::SimpleAtod(value, &number);
+  } else {
+    valid = absl::SimpleAtoi(value, &number);
+  }
+  if (valid) return absl::OkStatus();
+  return Invalid(path, absl::StrCat("metadata field ", field, " is \"", value, "\", not a number"));
+}
+
+absl::Status CheckGeometry(const std::string& path, const AgentFile& agents) {
+  for (const auto& [field, value] :
+       {std::pair("layers", agents.layers), std::pair("kv_heads", agents.kv_heads)}) {
+    if (value < 1 || value > kLargestCount) {
+      return Invalid(path, absl::StrCat(field, " is ", value, ", not in [1, ", kLargestCount, "]"));
+    }
+  }
+  if (const absl::Status status = agents.shape.Validate(); !status.ok()) {
+    return Invalid(path, status.message());
+  }
+  return absl::OkStatus();
+}
+
+std::string ShapeText(at::IntArrayRef shape) {
+  return absl::StrCat("[", absl::StrJoin(shape, ", "), "]");
+}
+
+absl::Status CheckTensor(const std::string& path, const std::string& name, const at::Tensor& tensor,
+                         at::IntArrayRef expected) {
+  if (tensor.scalar_type() != at::kFloat) {
+    return Invalid(path, absl::StrCat("tensor ", name, " isn't fp32"));
+  }
+  if (tensor.sizes() == expected) return absl::OkStatus();
+  return Invalid(path, absl::StrCat("tensor ", name, " has shape ", ShapeText(tensor.sizes()),
+                                    ", not ", ShapeText(expected)));
+}
+
+}  // namespace
+
+absl::Status SaveAgents(const std::string& path, const AgentFile& agents) {
+  RETURN_IF_ERROR(CheckGeometry(path, agents));
+  std::map<std::string, at::Tensor> tensors;
+  for (const auto& [name, dimensions] : ParameterShapes(agents.shape)) {
+    const auto found = agents.parameters.find(name);
+    if (found == agents.parameters.end() || !found->second.defined()) {
+      return Invalid(path, absl::StrCat("tensor ", name, " is missing"));
+    }
+    std::vector<int64_t> stacked = {agents.layers * agents.kv_heads};
+    stacked.insert(stacked.end(), dimensions.begin(), dimensions.end());
+    RETURN_IF_ERROR(CheckTensor(path, name, found->second, stacked));
+    stacked[0] = agents.layers;
+    stacked.insert(stacked.begin() + 1, agents.kv_heads);
+    tensors[name] = found->second.detach().reshape(stacked);
+  }
+  const Metadata metadata = {
+      {"format_version", kFormatVersion},
+      {"model", agents.model_name},
+      {"model_fingerprint", agents.model_fingerprint},
+      {"layers", absl::StrCat(agents.layers)},
+      {"kv_heads", absl::StrCat(agents.kv_heads)},
+      {"head_dim", absl::StrCat(agents.shape.head_dim)},
+      {"key_convention", kKeyConvention},
+      {"position_features", kPositionFeatures},
+      {"position_feature_count", absl::StrCat(agents.shape.position_features)},
+      {"width", absl::StrCat(agents.shape.width)},
+      {"hidden_layers", absl::StrCat(agents.shape.hidden_layers)},
+      {"training_data_hash", agents.training_data_hash},
+      {"objective", agents.objective},
+      {"seed", absl::StrCat(agents.seed)},
+      {"held_out_cost", absl::StrFormat("%.9g", agents.held_out_cost)},
+  };
+  return WriteTensors(path, tensors, metadata);
+}
+
+absl::StatusOr<AgentFile> LoadAgents(const std::string& path) {
+  ASSIGN_OR_RETURN(const std::unique_ptr<SafetensorsFile> file, SafetensorsFile::Open(path));
+  const Metadata& metadata = file->metadata();
+  RETURN_IF_ERROR(CheckField(path, metadata, "format_version", kFormatVersion));
+  RETURN_IF_ERROR(CheckField(path, metadata, "key_convention", kKeyConvention));
+  RETURN_IF_ERROR(CheckField(path, metadata, "position_features", kPositionFeatures));
+  AgentFile agents;
+  RETURN_IF_ERROR(ReadNumber(path, metadata, "layers", agents.layers));
+  RETURN_IF_ERROR(ReadNumber(path, metadata, "kv_heads", agents.kv_heads));
+  RETURN_IF_ERROR(ReadNumber(path, metadata, "head_dim", agents.shape.head_dim));
+  RETURN_IF_ERROR(ReadNumber(path, metadata, "width", agents.shape.width));
+  RETURN_IF_ERROR(ReadNumber(path, metadata, "hidden_layers", agents.shape.hidden_layers));
+  RETURN_IF_ERROR(
+      ReadNumber(path, metadata, "position_feature_count", agents.shape.position_features));
+  RETURN_IF_ERROR(ReadNumber(path, metadata, "seed", agents.seed));
+  RETURN_IF_ERROR(ReadNumber(path, metadata, "held_out_cost", agents.held_out_cost));
+  RETURN_IF_ERROR(CheckGeometry(path, agents));
+  ASSIGN_OR_RETURN(agents.model_name, Field(path, metadata, "model"));
+  ASSIGN_OR_RETURN(agents.model_fingerprint, Field(path, metadata, "model_fingerprint"));
+  ASSIGN_OR_RETURN(agents.training_data_hash, Field(path, metadata, "training_data_hash"));
+  ASSIGN_OR_RETURN(agents.objective, Field(path, metadata, "objective"));
+  for (const auto& [name, dimensions] : ParameterShapes(agents.shape)) {
+    ASSIGN_OR_RETURN(const SafetensorsEntry* entry, file->Find(name));
+    if (entry->dtype != "F32") {
+      return Invalid(path, absl::StrCat("tensor ", name, " is ", entry->dtype, ", not F32"));
+    }
+    ASSIGN_OR_RETURN(const at::Tensor tensor, TensorOfEntry(*entry));
+    std::vector<int64_t> stacked = {agents.layers, agents.kv_heads};
+    stacked.insert(stacked.end(), dimensions.begin(), dimensions.end());
+    RETURN_IF_ERROR(CheckTensor(path, name, tensor, stacked));
+    agents.parameters[name] = tensor.flatten(0, 1).clone();
+  }
+  return agents;
+}
+
+}  // namespace kvp

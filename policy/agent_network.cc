@@ -1,0 +1,134 @@
+#include "policy/agent_network.h"
+
+#include <cmath>
+#include <vector>
+
+#include "ATen/ATen.h"
+#include "absl/strings/str_cat.h"
+#include "policy/seeded_random.h"
+
+namespace kvp {
+namespace {
+
+constexpr double kNormEpsilon = 1e-5;
+constexpr double kLongestWavelength = 1e5;
+constexpr int64_t kLargestSize = 1 << 16;
+
+absl::Status CheckSize(absl::string_view field, int64_t value, int64_t smallest) {
+  if (value >= smallest && value <= kLargestSize) return absl::OkStatus();
+  return absl::InvalidArgumentError(absl::StrCat("agent shape: ", field, " is ", value,
+                                                 ", not in [", smallest, ", ", kLargestSize, "]"));
+}
+
+std::string Hidden(int64_t layer) { return absl::StrCat("hidden.", layer); }
+
+// x [heads, rows, in] → [heads, rows, out], in one batched GEMM.
+at::Tensor Linear(const AgentParameters& parameters, const std::string& name, const at::Tensor& x) {
+  return at::baddbmm(parameters.at(name + ".bias").unsqueeze(1), x,
+                     parameters.at(name + ".weight").transpose(1, 2));
+}
+
+at::Tensor LayerNorm(const AgentParameters& parameters, const std::string& name,
+                     const at::Tensor& x) {
+  const at::Tensor normal = at::layer_norm(x, {x.size(-1)}, {}, {}, kNormEpsilon);
+  return at::addcmul(parameters.at(name + ".bias").unsqueeze(1), normal,
+                     parameters.at(name + ".weight").unsqueeze(1));
+}
+
+}  // namespace
+
+absl::Status AgentShape::Validate() const {
+  for (const absl::Status& status :
+       {CheckSize("head_dim", head_dim, 1), CheckSize("width", width, 1),
+        CheckSize("hidden_layers", hidden_layers, 1),
+        CheckSize("position_features", position_features, 4)}) {
+    if (!status.ok()) return status;
+  }
+  if (position_features % 2 != 0) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("agent shape: position_features is ", position_features, ", not even"));
+  }
+  return absl::OkStatus();
+}
+
+std::map<std::string, std::vector<int64_t>> ParameterShapes(const AgentShape& shape) {
+  std::map<std::string, std::vector<int64_t>> shapes;
+  const auto add_linear = [&](const std::string& name, int64_t in, int64_t out) {
+    shapes[name + ".weight"] = {out, in};
+    shapes[name + ".bias"] = {out};
+  };
+  const auto add_norm = [&](const std::string& name) {
+    shapes[name + ".weight"] = {shape.width};
+    shapes[name + ".bias"] = {shape.width};
+  };
+  for (const char* name : {"key", "value"}) {
+    add_linear(name, shape.head_dim, shape.width);
+    add_norm(absl::StrCat(name, "_norm"));
+  }
+  for (int64_t layer = 0; layer < shape.hidden_layers; ++layer) {
+    add_linear(Hidden(layer), layer == 0 ? 2 * shape.width + shape.position_features : shape.width,
+               shape.width);
+    add_norm(Hidden(layer) + "_norm");
+  }
+  add_linear("output", shape.width, 1);
+  return shapes;
+}
+
+at::Tensor PositionFeatures(const at::Tensor& positions, int64_t features) {
+  const at::Tensor position = positions.to(at::kDouble).unsqueeze(-1);
+  const int64_t pairs = (features - 2) / 2;
+  // Angular frequencies from 1 down to 1/kLongestWavelength, evenly on the log scale.
+  std::vector<double> frequencies(pairs);
+  for (int64_t i = 0; i < pairs; ++i) {
+    frequencies[i] =
+        std::pow(kLongestWavelength, -static_cast<double>(i) / std::max<int64_t>(1, pairs - 1));
+  }
+  const at::Tensor angles = position * at::tensor(frequencies, at::kDouble).to(position.device());
+  return at::cat({position.log1p() / 10, 1 / (1 + position), angles.sin(), angles.cos()}, -1)
+      .to(at::kFloat);
+}
+
+AgentParameters InitialParameters(const AgentShape& shape, int64_t first_head, int64_t heads,
+                                  uint64_t seed) {
+  AgentParameters parameters;
+  uint64_t number = 0;
+  const auto shapes = ParameterShapes(shape);
+  for (const auto& [name, dimensions] : shapes) {
+    ++number;
+    std::vector<int64_t> stacked = {heads};
+    stacked.insert(stacked.end(), dimensions.begin(), dimensions.end());
+    if (name.find("_norm.") != std::string::npos) {
+      const double value = name.find(".weight") != std::string::npos ? 1 : 0;
+      parameters[name] = at::full(stacked, value, at::kFloat);
+      continue;
+    }
+    // U(±1/√inputs), for weights and biases alike.
+    const std::string layer = name.substr(0, name.rfind('.'));
+    const double bound = 1 / std::sqrt(static_cast<double>(shapes.at(layer + ".weight")[1]));
+    std::vector<at::Tensor> of_heads;
+    for (int64_t head = first_head; head < first_head + heads; ++head) {
+      of_heads.push_back(
+          SeededUniform(dimensions, MixSeed({seed, static_cast<uint64_t>(head), number})));
+    }
+    parameters[name] = at::stack(of_heads).mul_(2 * bound).sub_(bound);
+  }
+  return parameters;
+}
+
+at::Tensor AgentScores(const AgentShape& shape, const AgentParameters& parameters,
+                       const at::Tensor& keys, const at::Tensor& values,
+                       const at::Tensor& positions) {
+  const at::Tensor features = PositionFeatures(positions, shape.position_features)
+                                  .expand({keys.size(0), keys.size(1), shape.position_features});
+  at::Tensor x =
+      at::cat({LayerNorm(parameters, "key_norm", Linear(parameters, "key", keys)),
+               LayerNorm(parameters, "value_norm", Linear(parameters, "value", values)), features},
+              -1);
+  for (int64_t layer = 0; layer < shape.hidden_layers; ++layer) {
+    x = at::silu(
+        LayerNorm(parameters, Hidden(layer) + "_norm", Linear(parameters, Hidden(layer), x)));
+  }
+  return Linear(parameters, "output", x).squeeze(-1);
+}
+
+}  // namespace kvp

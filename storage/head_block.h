@@ -1,5 +1,6 @@
-// The head block: K, V and labels of up to kMaxBlockTokens consecutive tokens of one (trace, layer, KV head). It is the
-// unit of storage and of sending, and the only format in which traces' tensors are kept. Free of torch.
+// The head block: K, V and labels of up to kMaxBlockTokens consecutive tokens of one (trace, layer,
+// KV head). It is the unit of storage and of sending, and the only format in which traces' tensors
+// are kept. Free of torch.
 //
 // The encoding is described as a byte table in head_block.cc.
 
@@ -23,13 +24,17 @@ std::string TraceIdText(const TraceId& id);
 // INVALID_ARGUMENT unless `bytes` has 16 bytes.
 absl::StatusOr<TraceId> TraceIdFromBytes(absl::string_view bytes);
 
-// Names a block, in the order in which blocks are stored: a head's blocks are one contiguous range of keys.
+// Names a block, in the order in which blocks are stored: a head's blocks are one contiguous range
+// of keys.
 struct HeadBlockKey {
   HeadId head;
   TraceId trace_id{};
   // Number of the block within the trace and head; it holds the tokens from first_token on.
   int32_t block = 0;
 };
+
+// "layer 0 kv_head 1 trace 00…0f block 2", for messages.
+std::string HeadBlockKeyText(const HeadBlockKey& key);
 
 struct HeadBlock {
   HeadBlockKey key;
@@ -49,13 +54,30 @@ constexpr int32_t kMaxCuts = 256;
 // Above every valid encoded block and below gRPC's message cap.
 constexpr int64_t kMaxEncodedBlockBytes = int64_t{7} << 20;
 
-// Encodes with a CRC32C over header and payload. INVALID_ARGUMENT, naming the field, for sizes that don't agree or
-// exceed the limits above.
+// Encodes with a CRC32C over header and payload. INVALID_ARGUMENT, naming the field, for sizes that
+// don't agree or exceed the limits above.
 absl::StatusOr<std::string> EncodeHeadBlock(const HeadBlock& block);
 
-// DATA_LOSS where the CRC is wrong or bytes are missing; INVALID_ARGUMENT, naming the field, where the header makes no
-// sense. Never reads outside `encoded`.
+// DATA_LOSS where the CRC is wrong or bytes are missing; INVALID_ARGUMENT, naming the field, where
+// the header makes no sense. Never reads outside `encoded`.
 absl::StatusOr<HeadBlock> DecodeHeadBlock(absl::string_view encoded);
+
+// An encoded block whose header and checksum were found right. Refers to the bytes it was parsed
+// from.
+struct HeadBlockView {
+  HeadBlockKey key;
+  int32_t first_token = 0;
+  int32_t tokens = 0;
+  int32_t head_dim = 0;
+  int32_t cuts = 0;
+  absl::string_view keys;
+  absl::string_view values;
+  absl::string_view labels;
+  absl::string_view encoded;
+};
+
+// Checks as DecodeHeadBlock does, without copying.
+absl::StatusOr<HeadBlockView> ParseHeadBlock(absl::string_view encoded);
 
 }  // namespace kvp
 

@@ -1,4 +1,5 @@
-// TraceReader: how a trainer rank and the evaluation read committed traces, from one or several shards.
+// TraceReader: how a trainer rank and the evaluation read committed traces, from one or several
+// shards.
 
 #ifndef KVP_STORAGE_TRACE_READER_H_
 #define KVP_STORAGE_TRACE_READER_H_
@@ -39,12 +40,12 @@ class TraceReader {
 
   virtual ~TraceReader() = default;
 
-  // The committed traces of `split` ("" for all), in ascending order of their id: only those that every shard has
-  // committed. The order is the same whatever the shards.
+  // The committed traces of `split` ("" for all), in ascending order of their id: only those that
+  // every shard has committed. The order is the same whatever the shards.
   virtual absl::StatusOr<std::vector<TraceRecord>> ListTraces(const std::string& split) = 0;
 
-  // Calls `consume` with every block of `head` of the committed traces of `split` ("" for all), in ascending order of
-  // trace id, then block. An error of `consume` ends the read and is returned.
+  // Calls `consume` with every block of `head` of the committed traces of `split` ("" for all), in
+  // ascending order of trace id, then block. An error of `consume` ends the read and is returned.
   virtual absl::StatusOr<ReadResult> ReadHead(
       HeadId head, const std::string& split,
       const std::function<absl::Status(HeadBlock block)>& consume) = 0;

@@ -17,9 +17,10 @@
 
 namespace kvp {
 
-// Streams each trace to every shard, each shard getting its own heads. Blocks are sent while they are added, within a
-// window of unacknowledged bytes; a trace is committed on each shard only when all its blocks are durable there.
-// Re-sending what a shard has is a no-op, so a writer that reconnects, or starts anew, may send everything again.
+// Streams each trace to every shard, each shard getting its own heads. Blocks are sent while they
+// are added, within a window of unacknowledged bytes; a trace is committed on each shard only when
+// all its blocks are durable there. Re-sending what a shard has is a no-op, so a writer that
+// reconnects, or starts anew, may send everything again.
 //
 // Not thread-safe: one writer a thread. Methods block on the window and on reconnection.
 class TraceWriter {
@@ -35,8 +36,9 @@ class TraceWriter {
     absl::Status Validate() const;
   };
 
-  // Connects to all shards and says hello. UNAVAILABLE, naming the address, where one can't be reached in time;
-  // FAILED_PRECONDITION where a shard holds another head range or another model's geometry.
+  // Connects to all shards and says hello. UNAVAILABLE, naming the address, where one can't be
+  // reached in time; FAILED_PRECONDITION where a shard holds another head range or another model's
+  // geometry.
   static absl::StatusOr<std::unique_ptr<TraceWriter>> Connect(Options options);
 
   virtual ~TraceWriter() = default;
@@ -47,9 +49,10 @@ class TraceWriter {
   // Adds one block of the trace that is being written; Commit ends that trace. Errors as Commit.
   virtual absl::Status Add(const HeadBlock& block) = 0;
 
-  // Waits until every block of the trace is acknowledged as durable, then commits the record on every shard and waits
-  // for that too. `record.blocks` is set by the writer. UNAVAILABLE past the reconnect deadline; INVALID_ARGUMENT where
-  // a shard refused a block. After an error the trace isn't visible, and may be sent again from its begin.
+  // Waits until every block of the trace is acknowledged as durable, then commits the record on
+  // every shard and waits for that too. `record.blocks` is set by the writer. UNAVAILABLE past the
+  // reconnect deadline; INVALID_ARGUMENT where a shard refused a block. After an error the trace
+  // isn't visible, and may be sent again from its begin.
   virtual absl::Status Commit(TraceRecord record) = 0;
 
   // Encoded bytes acknowledged so far, summed over the shards.

@@ -1,0 +1,54 @@
+// The gRPC channel between the store's clients and a shard: addresses, limits and options that both
+// sides share.
+
+#ifndef KVP_STORAGE_CHANNEL_H_
+#define KVP_STORAGE_CHANNEL_H_
+
+#include <functional>
+#include <memory>
+#include <string>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
+#include "absl/time/time.h"
+#include "grpcpp/grpcpp.h"
+
+namespace kvp {
+
+constexpr int kMaxMessageBytes = 8 << 20;
+
+struct HostPort {
+  std::string host;
+  int port = 0;
+};
+
+// INVALID_ARGUMENT, naming the address, unless it is HOST:PORT with a port of 0 … 65535.
+absl::StatusOr<HostPort> ParseHostPort(absl::string_view address);
+
+// A channel of its own to the address, which reconnects by itself within a second of the shard's
+// return.
+std::shared_ptr<grpc::Channel> MakeChannel(const std::string& address);
+
+// Waits until the channel is connected. UNAVAILABLE, naming the address, at `deadline`; CANCELLED
+// once `cancelled` (where set), asked a few times a second, is true.
+absl::Status WaitForConnection(grpc::Channel& channel, const std::string& address,
+                               absl::Time deadline,
+                               const std::function<bool()>& cancelled = nullptr);
+
+// "shard 127.0.0.1:7000", for messages.
+std::string ShardName(absl::string_view address);
+
+// Whether a call that ended so is worth trying again: UNAVAILABLE, ABORTED, and CANCELLED, which is
+// how a shard that is cut off while shutting down ends its calls.
+bool IsWorthRetrying(const absl::Status& status);
+
+// Calls `attempt` with a fresh context, again for as long as `patience` where that is worth it;
+// each attempt may take `call_limit`. The status names the address.
+absl::Status CallWithRetry(grpc::Channel& channel, const std::string& address,
+                           absl::Duration patience, absl::Duration call_limit,
+                           const std::function<grpc::Status(grpc::ClientContext&)>& attempt);
+
+}  // namespace kvp
+
+#endif  // KVP_STORAGE_CHANNEL_H_

@@ -1,0 +1,117 @@
+#include "storage/head_stream.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "absl/time/clock.h"
+#include "storage/channel.h"
+#include "storage/grpc_status.h"
+#include "util/logging.h"
+#include "util/status_macros.h"
+
+namespace kvp {
+namespace {
+
+constexpr absl::Duration kBackoff = absl::Milliseconds(200);
+
+// Moves the beginning of `request` past `position`.
+void GoOnAfter(const BlockPosition& position, ReadHeadRequest* request) {
+  const bool later = position.trace_id() > request->after_trace_id() ||
+                     (position.trace_id() == request->after_trace_id() &&
+                      position.block() > request->after_block());
+  if (!later) return;
+  request->set_after_trace_id(position.trace_id());
+  request->set_after_block(position.block());
+}
+
+}  // namespace
+
+HeadStream::HeadStream(Options options)
+    : options_(std::move(options)),
+      stub_(TraceReading::NewStub(options_.channel)),
+      request_(options_.request),
+      last_progress_(absl::Now()),
+      thread_([this] { Run(); }) {}
+
+HeadStream::~HeadStream() {
+  {
+    absl::MutexLock lock(&mutex_);
+    stopping_ = true;
+    if (context_ != nullptr) context_->TryCancel();
+  }
+  thread_.join();
+}
+
+absl::StatusOr<std::optional<ReadHeadResponse>> HeadStream::Next() {
+  absl::MutexLock lock(&mutex_);
+  const auto ready = [this] {
+    mutex_.AssertReaderHeld();
+    return done_ || !ahead_.empty();
+  };
+  mutex_.Await(absl::Condition(&ready));
+  if (ahead_.empty()) {
+    RETURN_IF_ERROR(status_);
+    return std::nullopt;
+  }
+  ReadHeadResponse response = std::move(ahead_.front());
+  ahead_.pop_front();
+  ahead_bytes_ -= response.ByteSizeLong();
+  return response;
+}
+
+void HeadStream::Run() {
+  while (true) {
+    const absl::Time deadline = last_progress_ + options_.deadline;
+    const absl::Status status = Read(deadline);
+    absl::MutexLock lock(&mutex_);
+    if (!stopping_ && IsWorthRetrying(status) &&
+        absl::Now() + kBackoff < last_progress_ + options_.deadline) {
+      LogWarning(absl::StrCat(status.message(), "; reading on"));
+      mutex_.AwaitWithTimeout(absl::Condition(&stopping_), kBackoff);
+      continue;
+    }
+    status_ = absl::IsCancelled(status) ? absl::UnavailableError(status.message()) : status;
+    done_ = true;
+    return;
+  }
+}
+
+absl::Status HeadStream::Read(absl::Time deadline) {
+  RETURN_IF_ERROR(WaitForConnection(*options_.channel, options_.address, deadline, [this] {
+    absl::MutexLock lock(&mutex_);
+    return stopping_;
+  }));
+  grpc::ClientContext context;
+  {
+    absl::MutexLock lock(&mutex_);
+    if (stopping_) return absl::CancelledError("stopping");
+    context_ = &context;
+  }
+  const std::unique_ptr<grpc::ClientReader<ReadHeadResponse>> reader =
+      stub_->ReadHead(&context, request_);
+  ReadHeadResponse response;
+  while (reader->Read(&response)) {
+    last_progress_ = absl::Now();
+    for (const BlockPosition& position : response.positions()) GoOnAfter(position, &request_);
+    for (const BlockPosition& position : response.unreadable()) GoOnAfter(position, &request_);
+    absl::MutexLock lock(&mutex_);
+    const auto room = [this] {
+      mutex_.AssertReaderHeld();
+      return stopping_ || ahead_.empty() || ahead_bytes_ < options_.ahead_bytes;
+    };
+    mutex_.Await(absl::Condition(&room));
+    if (stopping_) break;
+    ahead_bytes_ += response.ByteSizeLong();
+    ahead_.push_back(std::move(response));
+    response.Clear();
+    // The wait for room is the consumer's time, not the shard's.
+    last_progress_ = absl::Now();
+  }
+  const grpc::Status status = reader->Finish();
+  absl::MutexLock lock(&mutex_);
+  context_ = nullptr;
+  return FromGrpc(status, ShardName(options_.address));
+}
+
+}  // namespace kvp

@@ -1,0 +1,105 @@
+#include "storage/head_stream.h"
+
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "absl/time/clock.h"
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+#include "storage/channel.h"
+#include "storage/test_cluster.h"
+#include "storage/test_traces.h"
+#include "storage/trace_writer.h"
+#include "util/status_matchers.h"
+
+namespace kvp {
+namespace {
+
+using ::testing::HasSubstr;
+
+constexpr uint32_t kTraces = 6;
+// Blocks of 147 KB: a head of all traces is several responses.
+constexpr int32_t kTokens = 4 * 4096;
+
+class HeadStreamTest : public testing::Test {
+ protected:
+  void SetUp() override {
+    absl::StatusOr<std::unique_ptr<TestCluster>> cluster = TestCluster::Start(1);
+    ASSERT_OK(cluster);
+    cluster_ = *std::move(cluster);
+    TraceWriter::Options options;
+    options.shards = cluster_->addresses();
+    options.model = TestModel();
+    ASSERT_OK_AND_ASSIGN(const auto writer, TraceWriter::Connect(options));
+    for (uint32_t number = 1; number <= kTraces; ++number) {
+      ASSERT_OK(WriteTestTrace(*writer, number, kTokens, 4096, "train"));
+    }
+  }
+
+  HeadStream::Options Options() {
+    HeadStream::Options options;
+    options.address = cluster_->addresses()[0];
+    options.channel = MakeChannel(options.address);
+    options.request.set_layer(1);
+    options.ahead_bytes = 1;
+    options.deadline = absl::Seconds(30);
+    return options;
+  }
+
+  std::unique_ptr<TestCluster> cluster_;
+};
+
+TEST_F(HeadStreamTest, GoesOnAfterTheLastBlockWhenTheShardComesBack) {
+  HeadStream stream(Options());
+  std::vector<std::string> seen;
+  bool restarted = false;
+  while (true) {
+    ASSERT_OK_AND_ASSIGN(const std::optional<ReadHeadResponse> response, stream.Next());
+    if (!response.has_value()) break;
+    EXPECT_EQ(response->blocks_size(), response->positions_size());
+    for (const std::string& encoded : response->blocks()) {
+      ASSERT_OK_AND_ASSIGN(const HeadBlockView block, ParseHeadBlock(encoded));
+      seen.push_back(HeadBlockKeyText(block.key));
+    }
+    if (!restarted) ASSERT_OK(cluster_->Restart(0));
+    restarted = true;
+  }
+  std::vector<std::string> expected;
+  for (uint32_t number = 1; number <= kTraces; ++number) {
+    HeadBlockKey key;
+    key.head = {1, 0};
+    key.trace_id = TestTraceId(number);
+    for (key.block = 0; key.block < 4; ++key.block) expected.push_back(HeadBlockKeyText(key));
+  }
+  EXPECT_EQ(seen, expected);
+}
+
+TEST_F(HeadStreamTest, ShardThatStaysAwayIsAnErrorWithItsAddress) {
+  HeadStream::Options options = Options();
+  options.deadline = absl::Seconds(1);
+  HeadStream stream(std::move(options));
+  ASSERT_OK(stream.Next());
+  cluster_->Stop(0);
+  const absl::Time begin = absl::Now();
+  while (true) {
+    const absl::StatusOr<std::optional<ReadHeadResponse>> response = stream.Next();
+    if (response.ok()) {
+      ASSERT_TRUE(response->has_value()) << "the read seemed complete";
+      continue;
+    }
+    EXPECT_THAT(response,
+                StatusIs(absl::StatusCode::kUnavailable, HasSubstr(cluster_->addresses()[0])));
+    break;
+  }
+  EXPECT_LT(absl::Now() - begin, absl::Seconds(8));
+}
+
+TEST_F(HeadStreamTest, CanBeLeftInTheMiddle) {
+  HeadStream stream(Options());
+  ASSERT_OK(stream.Next());
+}
+
+}  // namespace
+}  // namespace kvp

@@ -1,0 +1,243 @@
+// Messages that no client of ours sends: each is refused by name, and nothing of it is stored.
+
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "absl/time/clock.h"
+#include "gmock/gmock.h"
+#include "grpcpp/generic/generic_stub.h"
+#include "grpcpp/grpcpp.h"
+#include "gtest/gtest.h"
+#include "proto/ingest.grpc.pb.h"
+#include "proto/read.grpc.pb.h"
+#include "storage/channel.h"
+#include "storage/grpc_status.h"
+#include "storage/test_cluster.h"
+#include "storage/test_traces.h"
+#include "util/status_matchers.h"
+
+namespace kvp {
+namespace {
+
+using ::testing::HasSubstr;
+
+class HostileMessagesTest : public testing::Test {
+ protected:
+  void SetUp() override {
+    absl::StatusOr<std::unique_ptr<TestCluster>> cluster = TestCluster::Start(1);
+    ASSERT_OK(cluster);
+    cluster_ = *std::move(cluster);
+    channel_ = MakeChannel(cluster_->addresses()[0]);
+    ingestion_ = TraceIngestion::NewStub(channel_);
+    reading_ = TraceReading::NewStub(channel_);
+    ASSERT_OK(Converse({Hello()}));
+  }
+
+  void TearDown() override {
+    ASSERT_OK_AND_ASSIGN(const Shard::Stats stats, cluster_->server(0)->shard().GetStats());
+    EXPECT_EQ(stats.committed_traces, 0);
+    EXPECT_EQ(stats.uncommitted_traces, 0);
+  }
+
+  static IngestRequest Hello() {
+    IngestRequest request;
+    request.mutable_hello()->set_protocol_version(1);
+    *request.mutable_hello()->mutable_model() = TestModel();
+    request.mutable_hello()->set_shard_count(1);
+    return request;
+  }
+
+  static IngestRequest Block(const std::string& encoded, uint64_t sequence = 1) {
+    IngestRequest request;
+    request.set_sequence(sequence);
+    request.set_block(encoded);
+    return request;
+  }
+
+  // How the stream of these messages ends.
+  absl::Status Converse(const std::vector<IngestRequest>& requests) {
+    grpc::ClientContext context;
+    const auto stream = ingestion_->Ingest(&context);
+    for (const IngestRequest& request : requests) {
+      if (!stream->Write(request)) break;
+    }
+    stream->WritesDone();
+    IngestResponse response;
+    while (stream->Read(&response)) {
+    }
+    return FromGrpc(stream->Finish(), "ingest");
+  }
+
+  void ExpectRefused(const std::vector<IngestRequest>& requests, const std::string& field) {
+    EXPECT_THAT(Converse(requests), StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr(field)));
+  }
+
+  std::unique_ptr<TestCluster> cluster_;
+  std::shared_ptr<grpc::Channel> channel_;
+  std::unique_ptr<TraceIngestion::Stub> ingestion_;
+  std::unique_ptr<TraceReading::Stub> reading_;
+};
+
+TEST_F(HostileMessagesTest, ConversationsOutOfOrderAreRefused) {
+  const std::string block = EncodeHeadBlock(TestBlocks(1, 4, 4)[0]).value();
+  ExpectRefused({Block(block)}, "hello");
+  ExpectRefused({Hello(), Hello()}, "hello");
+  ExpectRefused({IngestRequest()}, "hello");
+  IngestRequest nothing;
+  nothing.set_sequence(1);
+  ExpectRefused({Hello(), nothing}, "kind");
+  ExpectRefused({Hello(), Block(block, 0)}, "sequence");
+}
+
+TEST_F(HostileMessagesTest, HellosThatMakeNoSenseAreRefused) {
+  IngestRequest hello = Hello();
+  hello.mutable_hello()->set_protocol_version(2);
+  ExpectRefused({hello}, "protocol_version is 2");
+  hello = Hello();
+  hello.mutable_hello()->mutable_model()->set_layers(-3);
+  ExpectRefused({hello}, "model.layers is -3");
+  hello = Hello();
+  hello.mutable_hello()->mutable_model()->set_query_heads(3);
+  ExpectRefused({hello}, "model.query_heads");
+  hello = Hello();
+  hello.mutable_hello()->set_shard_index(-1);
+  EXPECT_THAT(Converse({hello}),
+              StatusIs(absl::StatusCode::kFailedPrecondition, HasSubstr("shard -1")));
+}
+
+TEST_F(HostileMessagesTest, BlocksThatMakeNoSenseAreRefused) {
+  const HeadBlock good = TestBlocks(1, 4, 4)[0];
+  const std::string encoded = EncodeHeadBlock(good).value();
+  ExpectRefused({Hello(), Block("")}, "header");
+  ExpectRefused(
+      {Hello(), Block("garbage that is no block, but as long as a header has to be at least")},
+      "magic");
+  ExpectRefused({Hello(), Block(encoded.substr(0, encoded.size() - 1))}, "bytes");
+  std::string flipped = encoded;
+  flipped[70] = static_cast<char>(flipped[70] ^ 1);
+  ExpectRefused({Hello(), Block(flipped)}, "checksum");
+  std::string version = encoded;
+  version[4] = 9;
+  ExpectRefused({Hello(), Block(version)}, "version is 9");
+  HeadBlock block = good;
+  block.key.head.layer = 3;
+  ExpectRefused({Hello(), Block(EncodeHeadBlock(block).value())}, "layer is 3");
+  block = good;
+  block.key.head.kv_head = 2;
+  ExpectRefused({Hello(), Block(EncodeHeadBlock(block).value())}, "kv_head is 2");
+  block = good;
+  block.head_dim = 4;
+  block.keys.resize(32);
+  block.values.resize(32);
+  ExpectRefused({Hello(), Block(EncodeHeadBlock(block).value())}, "head_dim is 4");
+}
+
+TEST_F(HostileMessagesTest, RecordsThatMakeNoSenseAreRefused) {
+  IngestRequest commit;
+  commit.set_sequence(1);
+  *commit.mutable_commit() = TestRecord(1, 4, "train");
+  commit.mutable_commit()->set_trace_id("short");
+  ExpectRefused({Hello(), commit}, "trace_id has 5 bytes");
+  *commit.mutable_commit() = TestRecord(1, 4, "train");
+  commit.mutable_commit()->set_entries(0);
+  ExpectRefused({Hello(), commit}, "entries is 0");
+  *commit.mutable_commit() = TestRecord(1, 4, "train");
+  EXPECT_THAT(Converse({Hello(), commit}),
+              StatusIs(absl::StatusCode::kFailedPrecondition, HasSubstr("0 tokens here")));
+}
+
+TEST_F(HostileMessagesTest, MessageAboveTheCapIsRefused) {
+  EXPECT_THAT(Converse({Hello(), Block(std::string(kMaxMessageBytes - 100, 'x'))}),
+              StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("magic")));
+  // The client's own cap is lifted for this one.
+  grpc::ChannelArguments arguments;
+  arguments.SetMaxSendMessageSize(-1);
+  channel_ = grpc::CreateCustomChannel(cluster_->addresses()[0], grpc::InsecureChannelCredentials(),
+                                       arguments);
+  ingestion_ = TraceIngestion::NewStub(channel_);
+  EXPECT_FALSE(Converse({Hello(), Block(std::string(kMaxMessageBytes + 1, 'x'))}).ok());
+}
+
+TEST_F(HostileMessagesTest, ReadsThatMakeNoSenseAreRefused) {
+  const auto read = [&](const ReadHeadRequest& request) {
+    grpc::ClientContext context;
+    const auto reader = reading_->ReadHead(&context, request);
+    ReadHeadResponse response;
+    while (reader->Read(&response)) {
+    }
+    return FromGrpc(reader->Finish(), "read");
+  };
+  ReadHeadRequest request;
+  request.set_layer(3);
+  EXPECT_THAT(read(request), StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("layer 3")));
+  request.set_layer(1);
+  request.set_kv_head(-1);
+  EXPECT_THAT(read(request), StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("kv_head -1")));
+  request.set_kv_head(0);
+  request.set_after_trace_id("short");
+  EXPECT_THAT(read(request),
+              StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("after_trace_id")));
+
+  grpc::ClientContext context;
+  CommittedRequest committed;
+  committed.add_trace_ids("short");
+  CommittedResponse response;
+  EXPECT_THAT(FromGrpc(ingestion_->Committed(&context, committed, &response), "committed"),
+              StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("trace_ids")));
+}
+
+TEST_F(HostileMessagesTest, GapInTheSequenceIsRefused) {
+  const std::string block = EncodeHeadBlock(TestBlocks(1, 4, 4)[0]).value();
+  ExpectRefused({Hello(), Block(block, 5), Block(block, 7)}, "sequence is 7, not 6");
+  // The first block was good: it is there, without a commit, at the latest once it is acknowledged
+  // to a second stream.
+  ASSERT_OK(Converse({Hello(), Block(block)}));
+  ASSERT_OK(cluster_->server(0)->shard().Sweep(absl::ZeroDuration()));
+}
+
+TEST_F(HostileMessagesTest, HealthCheckAnswersServing) {
+  grpc::GenericStub stub(channel_);
+  grpc::ClientContext context;
+  grpc::CompletionQueue queue;
+  const grpc::Slice nothing;
+  const grpc::ByteBuffer empty_request(&nothing, 1);
+  const auto call =
+      stub.PrepareUnaryCall(&context, "/grpc.health.v1.Health/Check", empty_request, &queue);
+  call->StartCall();
+  grpc::ByteBuffer response;
+  grpc::Status status;
+  call->Finish(&response, &status, &queue);
+  void* tag = nullptr;
+  bool ok = false;
+  ASSERT_TRUE(queue.Next(&tag, &ok));
+  ASSERT_TRUE(status.ok()) << status.error_message();
+  std::vector<grpc::Slice> slices;
+  ASSERT_TRUE(response.Dump(&slices).ok());
+  ASSERT_EQ(slices.size(), 1u);
+  // Field 1, status, is 1: SERVING.
+  EXPECT_EQ(std::string(slices[0].begin(), slices[0].end()), std::string("\x08\x01"));
+}
+
+TEST(ShardServerOptions, OnlyLoopbackAddressesAreListenedOn) {
+  ShardServer::Options options;
+  options.shard.dir = testing::TempDir();
+  for (const char* good : {"127.0.0.1:0", "localhost:1", "127.1.2.3:0", "[::1]:0"}) {
+    options.listen = good;
+    EXPECT_OK(options.Validate()) << good;
+  }
+  for (const char* bad :
+       {"0.0.0.0:0", "[::]:7000", "10.0.0.1:7000", "example.com:1", "127.example.com:1"}) {
+    options.listen = bad;
+    EXPECT_THAT(options.Validate(),
+                StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("not a loopback")))
+        << bad;
+  }
+  options.listen = "7000";
+  EXPECT_THAT(options.Validate(),
+              StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("HOST:PORT")));
+}
+
+}  // namespace
+}  // namespace kvp

@@ -1,0 +1,115 @@
+#include "storage/inspection.h"
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+#include "nlohmann/json.hpp"
+#include "rocksdb/db.h"
+#include "storage/key_encoding.h"
+#include "storage/test_cluster.h"
+#include "storage/test_traces.h"
+#include "storage/trace_writer.h"
+#include "util/file.h"
+#include "util/safetensors.h"
+#include "util/status_matchers.h"
+
+namespace kvp {
+namespace {
+
+using ::testing::HasSubstr;
+
+class InspectionTest : public testing::Test {
+ protected:
+  void SetUp() override {
+    absl::StatusOr<std::unique_ptr<TestCluster>> cluster = TestCluster::Start(2);
+    ASSERT_OK(cluster);
+    cluster_ = *std::move(cluster);
+    TraceWriter::Options options;
+    options.shards = cluster_->addresses();
+    options.model = TestModel();
+    ASSERT_OK_AND_ASSIGN(const auto writer, TraceWriter::Connect(options));
+    ASSERT_OK(WriteTestTrace(*writer, 1, 100, 40, "train"));
+    ASSERT_OK(WriteTestTrace(*writer, 2, 100, 40, "train"));
+    ASSERT_OK(WriteTestTrace(*writer, 3, 50, 40, "held_out"));
+  }
+
+  std::unique_ptr<TestCluster> cluster_;
+};
+
+TEST_F(InspectionTest, ShardInUseIsCountedBySplitTaskAndModel) {
+  ASSERT_OK_AND_ASSIGN(const Inspection inspection, InspectPath(cluster_->dir(1), true));
+  const nlohmann::json json = nlohmann::json::parse(inspection.json);
+  EXPECT_EQ(json["kind"], "shard");
+  EXPECT_EQ(json["shard_index"], 1);
+  EXPECT_EQ(json["head_begin"], 3);
+  EXPECT_EQ(json["head_end"], 6);
+  EXPECT_EQ(json["traces"], 3);
+  EXPECT_EQ(json["by_split"]["train"], 2);
+  EXPECT_EQ(json["by_split"]["held_out"], 1);
+  EXPECT_EQ(json["by_task"]["retrieval"], 3);
+  EXPECT_EQ(json["by_model"]["test"], 3);
+  EXPECT_EQ(json["tokens"], 250);
+  EXPECT_EQ(json["blocks"], 3 * (3 + 3 + 2));
+  // K, V and two labels a token, and 64 bytes around each block.
+  EXPECT_EQ(json["bytes"], 3 * (250 * (4 * 8 + 2 * 2) + 8 * 64));
+  EXPECT_DOUBLE_EQ(json["bytes_per_token_and_head"].get<double>(), 36 + 8 * 64 / 250.0);
+  EXPECT_EQ(json["verified_blocks"], 24);
+  EXPECT_EQ(json["corrupt_blocks"], 0);
+  EXPECT_EQ(inspection.corrupt_blocks, 0);
+  EXPECT_THAT(inspection.text, HasSubstr("held_out 1, train 2"));
+}
+
+TEST_F(InspectionTest, VerifyNamesCorruptBlocks) {
+  const std::string dir = cluster_->dir(0);
+  cluster_->Stop(0);
+  std::vector<rocksdb::ColumnFamilyDescriptor> families;
+  for (const char* name : {"default", "blocks", "index", "records"}) {
+    families.emplace_back(name, rocksdb::ColumnFamilyOptions());
+  }
+  std::vector<rocksdb::ColumnFamilyHandle*> handles;
+  rocksdb::DB* opened = nullptr;
+  ASSERT_TRUE(rocksdb::DB::Open(rocksdb::DBOptions(), dir, families, &handles, &opened).ok());
+  std::unique_ptr<rocksdb::DB> db(opened);
+  ASSERT_TRUE(
+      db->Put({}, handles[1], EncodeBlockKey(TestBlocks(2, 100, 40)[1].key), "damaged").ok());
+  for (rocksdb::ColumnFamilyHandle* handle : handles) db->DestroyColumnFamilyHandle(handle);
+  db.reset();
+
+  ASSERT_OK_AND_ASSIGN(const Inspection unverified, InspectPath(dir, false));
+  EXPECT_EQ(unverified.corrupt_blocks, 0);
+  ASSERT_OK_AND_ASSIGN(const Inspection inspection, InspectPath(dir, true));
+  EXPECT_EQ(inspection.corrupt_blocks, 1);
+  EXPECT_THAT(inspection.text,
+              HasSubstr("layer 0 kv_head 0 trace 000000020000000000000000000000ff block 1: "));
+}
+
+TEST(Inspection, SafetensorsFileShowsMetadataAndShapes) {
+  const std::string path = absl::StrCat(testing::TempDir(), "/agents.safetensors");
+  const std::string bytes(24, '\0');
+  ASSERT_OK(WriteSafetensors(path, {{"hidden.weight", {"F32", {2, 3}, bytes}}},
+                             {{"objective", "exact"}, {"seed", "7"}}));
+  ASSERT_OK_AND_ASSIGN(const Inspection inspection, InspectPath(path, false));
+  EXPECT_THAT(inspection.text, HasSubstr("objective  exact"));
+  EXPECT_THAT(inspection.text, HasSubstr("hidden.weight  F32  [2, 3]"));
+  const nlohmann::json json = nlohmann::json::parse(inspection.json);
+  EXPECT_EQ(json["metadata"]["seed"], "7");
+  EXPECT_EQ(json["tensors"]["hidden.weight"]["shape"][1], 3);
+}
+
+TEST(Inspection, WhatIsNeitherIsAnErrorWithThePath) {
+  EXPECT_THAT(InspectPath("/nowhere/at/all", false),
+              StatusIs(absl::StatusCode::kNotFound, HasSubstr("/nowhere/at/all")));
+  EXPECT_THAT(InspectPath(testing::TempDir(), false),
+              StatusIs(absl::StatusCode::kNotFound, HasSubstr("no shard here")));
+  const std::string path = absl::StrCat(testing::TempDir(), "/truncated.safetensors");
+  ASSERT_OK(WriteFileAtomically(path, {"abc"}));
+  EXPECT_THAT(InspectPath(path, false),
+              StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("truncated.safetensors")));
+}
+
+}  // namespace
+}  // namespace kvp

@@ -1,0 +1,95 @@
+// kvp serve: one shard of the trace store.
+
+#include <pthread.h>
+#include <signal.h>
+
+#include <cstring>
+#include <memory>
+#include <string>
+
+#include "absl/flags/flag.h"
+#include "absl/status/status.h"
+#include "absl/strings/str_cat.h"
+#include "absl/time/time.h"
+#include "storage/shard_server.h"
+#include "util/command_line.h"
+#include "util/file.h"
+#include "util/logging.h"
+#include "util/malloc_tuning.h"
+#include "util/status_macros.h"
+
+ABSL_FLAG(std::string, dir, "", "Folder of the shard's data; created where there is none.");
+ABSL_FLAG(std::string, listen, "127.0.0.1:0",
+          "HOST:PORT to listen on, a loopback address; port 0 takes a free one.");
+ABSL_FLAG(int, shard_index, 0, "Which shard this is, from 0.");
+ABSL_FLAG(int, shard_count, 1, "How many shards the model's heads are split over.");
+ABSL_FLAG(std::string, port_file, "",
+          "File to write the port to, in decimal, once the shard is ready.");
+ABSL_FLAG(absl::Duration, sweep_older_than, absl::Hours(1),
+          "At start, delete traces that were never committed and got no block for this long.");
+ABSL_FLAG(int, queue_mib, 64,
+          "Blocks received but not yet written, in MiB, before reading pauses.");
+ABSL_FLAG(absl::Duration, drain_deadline, absl::Seconds(10),
+          "After SIGTERM or SIGINT, how long streams have to end.");
+
+namespace {
+
+constexpr char kUsage[] =
+    R"(serve: one shard of the trace store: takes head blocks over gRPC, keeps them durably, and
+serves them to readers. It runs until SIGTERM or SIGINT, then lets streams end and exits with 0.
+
+Examples:
+  kvp serve --dir /data/shard0 --listen 127.0.0.1:7000
+  kvp serve --dir /data/shard1 --listen 127.0.0.1:0 --port-file /tmp/shard1.port \
+    --shard-index 1 --shard-count 2)";
+
+kvp::ShardServer::Options OptionsFromFlags() {
+  kvp::ShardServer::Options options;
+  options.listen = absl::GetFlag(FLAGS_listen);
+  options.shard.dir = absl::GetFlag(FLAGS_dir);
+  options.shard.shard_index = absl::GetFlag(FLAGS_shard_index);
+  options.shard.shard_count = absl::GetFlag(FLAGS_shard_count);
+  options.shard.sweep_older_than = absl::GetFlag(FLAGS_sweep_older_than);
+  options.queue.capacity_bytes = int64_t{absl::GetFlag(FLAGS_queue_mib)} << 20;
+  return options;
+}
+
+absl::Status Run(const kvp::ShardServer::Options& options, const sigset_t& signals) {
+  RETURN_IF_ERROR(kvp::MakeDirectories(options.shard.dir));
+  ASSIGN_OR_RETURN(const std::unique_ptr<kvp::ShardServer> server,
+                   kvp::ShardServer::Start(options));
+  kvp::LogInfo(absl::StrCat("listening on ", server->address(), ", ",
+                            server->shard().committed_traces(), " traces committed"));
+  if (const std::string file = absl::GetFlag(FLAGS_port_file); !file.empty()) {
+    RETURN_IF_ERROR(kvp::WriteFileAtomically(file, {absl::StrCat(server->port(), "\n")}));
+  }
+  int signal = 0;
+  sigwait(&signals, &signal);
+  kvp::LogInfo(absl::StrCat("got ", strsignal(signal), ", ending"));
+  server->Shutdown(absl::GetFlag(FLAGS_drain_deadline));
+  kvp::LogInfo(absl::StrCat("ended, ", server->shard().committed_traces(), " traces committed"));
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  kvp::TuneMallocForLargeBuffers();
+  if (!kvp::ParseCommandLine(argc, argv, kUsage).empty()) {
+    return kvp::UsageError("serve takes flags only");
+  }
+  if (absl::GetFlag(FLAGS_dir).empty()) return kvp::UsageError("--dir: missing");
+  const kvp::ShardServer::Options options = OptionsFromFlags();
+  if (const absl::Status status = options.Validate(); !status.ok()) {
+    return kvp::UsageError(absl::StrCat("--", status.message()));
+  }
+  kvp::SetLogName(absl::StrCat("shard/", absl::GetFlag(FLAGS_shard_index)));
+  // Before any thread starts, so that all inherit it and sigwait gets the signals.
+  sigset_t signals;
+  sigemptyset(&signals);
+  sigaddset(&signals, SIGTERM);
+  sigaddset(&signals, SIGINT);
+  pthread_sigmask(SIG_BLOCK, &signals, nullptr);
+  kvp::LogInfo(kvp::EffectiveFlags());
+  return kvp::ExitStatus(Run(options, signals));
+}

@@ -1,0 +1,169 @@
+// Shard: the traces of a contiguous range of heads, on one disk, in one RocksDB.
+//
+//   column family   key                                  value
+//   default         "identity"                           ShardIdentity
+//   blocks          layer · kv_head · trace id · block   encoded head block, in blob files
+//   index           trace id · layer · kv_head · block   IndexEntry, in one batch with the block
+//   records         trace id                             TraceRecord; being there is the commit
+//
+// Keys and index entries are encoded in key_encoding.h.
+
+#ifndef KVP_STORAGE_SHARD_H_
+#define KVP_STORAGE_SHARD_H_
+
+#include <cstdint>
+#include <functional>
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "absl/base/thread_annotations.h"
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
+#include "absl/synchronization/mutex.h"
+#include "absl/time/time.h"
+#include "absl/types/span.h"
+#include "proto/shard.pb.h"
+#include "proto/trace.pb.h"
+#include "storage/head_block.h"
+#include "storage/key_encoding.h"
+#include "util/head_split.h"
+
+namespace rocksdb {
+class ColumnFamilyHandle;
+class DB;
+}  // namespace rocksdb
+
+namespace kvp {
+
+// Owns the database and its background threads. Thread-safe; calls block on the disk. Writers
+// exclude each other: many blocks a call are what makes writing fast. Errors of the disk are
+// INTERNAL, of a full disk RESOURCE_EXHAUSTED, of damaged files DATA_LOSS.
+class Shard {
+ public:
+  struct Options {
+    std::string dir;
+    // Its place in the split of heads over shards. Read from the data where read_only is set.
+    int32_t shard_index = 0;
+    int32_t shard_count = 1;
+    // Nothing is written; writing calls are FAILED_PRECONDITION. Others may have the shard open,
+    // for writing too.
+    bool read_only = false;
+    // Traces without a commit whose last block is older are deleted at open. Younger ones may
+    // belong to a writer that is about to reconnect.
+    absl::Duration sweep_older_than = absl::Hours(1);
+    int64_t write_buffer_bytes = int64_t{64} << 20;
+
+    absl::Status Validate() const;
+  };
+
+  struct Stats {
+    int64_t committed_traces = 0;
+    int64_t uncommitted_traces = 0;
+    // Of committed traces.
+    int64_t blocks = 0;
+    int64_t encoded_bytes = 0;
+    // Tokens summed over blocks: one token in three heads counts three times.
+    int64_t head_tokens = 0;
+  };
+
+  // Opens the shard, creating it unless read_only. NOT_FOUND where read_only and there is none;
+  // FAILED_PRECONDITION where the data is of another format version, or of another place in the
+  // split.
+  static absl::StatusOr<std::unique_ptr<Shard>> Open(Options options);
+
+  ~Shard();
+  Shard(const Shard&) = delete;
+  Shard& operator=(const Shard&) = delete;
+
+  // What a client says first. The first hello ever makes the shard that model's; a later one is
+  // FAILED_PRECONDITION, naming the field, unless its model's fingerprint and geometry and its view
+  // of the split are the same.
+  absl::StatusOr<ShardIdentity> Hello(const ModelInfo& model, int32_t shard_index,
+                                      int32_t shard_count);
+
+  // Unset before the first hello.
+  std::optional<ShardIdentity> identity() const;
+
+  // INVALID_ARGUMENT, naming the field, where the block or record can't belong here;
+  // FAILED_PRECONDITION before the first hello.
+  absl::Status CheckBlock(const HeadBlockView& block) const;
+  absl::Status CheckRecord(const TraceRecord& record) const;
+
+  // Stores the blocks that aren't there yet; they are durable on return. One status a block:
+  // FAILED_PRECONDITION where the trace is committed without this block, or the block holds other
+  // tokens than before.
+  std::vector<absl::Status> PutBlocks(absl::Span<const HeadBlockView> blocks);
+
+  // Makes traces visible, durably. One status a record: FAILED_PRECONDITION where a block is
+  // missing: every head of the shard must have blocks 0, 1, … that hold tokens [0, entries),
+  // record.blocks in all.
+  std::vector<absl::Status> Commit(absl::Span<const TraceRecord> records);
+
+  // Of `ids`, the committed ones.
+  std::vector<TraceId> Committed(absl::Span<const TraceId> ids) const;
+  int64_t committed_traces() const;
+
+  // The committed traces of `split` ("" for all), by ascending id. An error of `consume` ends the
+  // list.
+  absl::Status List(const std::string& split,
+                    const std::function<absl::Status(TraceRecord record)>& consume) const;
+
+  // `encoded` is DATA_LOSS for a block that can't be read from the disk. Its checksum has not been
+  // checked.
+  using BlockConsumer = std::function<absl::Status(
+      const HeadBlockKey& key, const absl::StatusOr<absl::string_view>& encoded)>;
+
+  // The head's blocks of the traces of `split` ("" for all) committed when the scan began, by
+  // ascending trace id, then block, beginning after block `after` where that is set. An error of
+  // `consume` ends the scan.
+  absl::Status ScanHead(HeadId head, const std::string& split,
+                        const std::optional<HeadBlockKey>& after,
+                        const BlockConsumer& consume) const;
+
+  // Every block, committed or not, by ascending trace id.
+  absl::Status ScanAll(const BlockConsumer& consume) const;
+
+  // Deletes the blocks of traces without a commit, the last of whose blocks is older than
+  // `older_than`. Returns how many traces that were.
+  absl::StatusOr<int64_t> Sweep(absl::Duration older_than);
+
+  // Reads the whole index.
+  absl::StatusOr<Stats> GetStats() const;
+
+ private:
+  explicit Shard(Options options);
+
+  absl::Status OpenDatabase();
+  absl::Status LoadIdentity();
+  absl::Status LoadCommitted();
+  absl::Status CheckComplete(const TraceRecord& record, const TraceId& id,
+                             const ShardIdentity& identity) const;
+  // Calls `consume` for every entry whose key begins with `prefix`.
+  absl::Status ScanIndex(
+      absl::string_view prefix,
+      const std::function<absl::Status(const HeadBlockKey&, const IndexEntry&)>& consume) const;
+  bool IsCommitted(const TraceId& id) const;
+
+  const Options options_;
+  std::unique_ptr<rocksdb::DB> db_;
+  // Owned by db_; destroyed before it.
+  rocksdb::ColumnFamilyHandle* default_ = nullptr;
+  rocksdb::ColumnFamilyHandle* blocks_ = nullptr;
+  rocksdb::ColumnFamilyHandle* index_ = nullptr;
+  rocksdb::ColumnFamilyHandle* records_ = nullptr;
+
+  // Held over a write and the look at the index before it. Taken before mutex_.
+  absl::Mutex write_mutex_;
+  mutable absl::Mutex mutex_;
+  std::optional<ShardIdentity> identity_ ABSL_GUARDED_BY(mutex_);
+  // The split of every committed trace.
+  std::map<TraceId, std::string> committed_ ABSL_GUARDED_BY(mutex_);
+};
+
+}  // namespace kvp
+
+#endif  // KVP_STORAGE_SHARD_H_

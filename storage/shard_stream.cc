@@ -1,0 +1,244 @@
+#include "storage/shard_stream.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "absl/time/clock.h"
+#include "storage/channel.h"
+#include "storage/grpc_status.h"
+#include "util/logging.h"
+#include "util/status_macros.h"
+
+namespace kvp {
+namespace {
+
+constexpr absl::Duration kFirstBackoff = absl::Milliseconds(50);
+constexpr absl::Duration kMaxBackoff = absl::Seconds(1);
+
+}  // namespace
+
+ShardStream::ShardStream(Options options)
+    : options_(std::move(options)),
+      channel_(MakeChannel(options_.address)),
+      stub_(TraceIngestion::NewStub(channel_)),
+      unreachable_since_(absl::Now()),
+      thread_([this] { Run(); }) {}
+
+ShardStream::~ShardStream() {
+  {
+    absl::MutexLock lock(&mutex_);
+    stopping_ = true;
+    if (context_ != nullptr) context_->TryCancel();
+  }
+  thread_.join();
+}
+
+absl::Status ShardStream::WaitForHello() {
+  absl::MutexLock lock(&mutex_);
+  const auto answered = [this] {
+    mutex_.AssertReaderHeld();
+    return known_ || !error_.ok();
+  };
+  mutex_.Await(absl::Condition(&answered));
+  return error_;
+}
+
+ShardIdentity ShardStream::identity() const {
+  absl::MutexLock lock(&mutex_);
+  return identity_;
+}
+
+absl::Status ShardStream::Send(std::unique_ptr<IngestRequest> request) {
+  const int64_t bytes = request->ByteSizeLong();
+  absl::MutexLock lock(&mutex_);
+  const auto fits = [this, bytes] {
+    mutex_.AssertReaderHeld();
+    return !error_.ok() || unacknowledged_.empty() ||
+           unacknowledged_bytes_ + bytes <= options_.window_bytes;
+  };
+  mutex_.Await(absl::Condition(&fits));
+  RETURN_IF_ERROR(error_);
+  Pending pending;
+  pending.sequence = ++last_sequence_;
+  pending.bytes = bytes;
+  pending.encoded_bytes = request->block().size();
+  request->set_sequence(pending.sequence);
+  pending.request = std::move(request);
+  unacknowledged_bytes_ += bytes;
+  unacknowledged_.push_back(std::move(pending));
+  return absl::OkStatus();
+}
+
+absl::Status ShardStream::Flush() {
+  absl::MutexLock lock(&mutex_);
+  const auto done = [this] {
+    mutex_.AssertReaderHeld();
+    return !error_.ok() || unacknowledged_.empty();
+  };
+  mutex_.Await(absl::Condition(&done));
+  return error_;
+}
+
+void ShardStream::Reset() {
+  absl::MutexLock lock(&mutex_);
+  if (!unacknowledged_.empty()) {
+    // What was sent may yet be refused: that must not become an error of what comes next.
+    broken_ = true;
+    if (context_ != nullptr) context_->TryCancel();
+  }
+  unacknowledged_.clear();
+  unacknowledged_bytes_ = 0;
+  if (!error_.ok()) {
+    error_ = absl::OkStatus();
+    unreachable_since_ = absl::Now();
+  }
+}
+
+int64_t ShardStream::acknowledged_bytes() const {
+  absl::MutexLock lock(&mutex_);
+  return acknowledged_bytes_;
+}
+
+void ShardStream::Run() {
+  absl::Duration backoff = kFirstBackoff;
+  while (true) {
+    {
+      absl::MutexLock lock(&mutex_);
+      const auto may_connect = [this] {
+        mutex_.AssertReaderHeld();
+        return stopping_ || error_.ok();
+      };
+      mutex_.Await(absl::Condition(&may_connect));
+      if (stopping_) return;
+    }
+    const absl::Status status = Converse();
+    absl::MutexLock lock(&mutex_);
+    if (stopping_) return;
+    if (greeted_) {
+      greeted_ = false;
+      unreachable_since_ = absl::Now();
+      backoff = kFirstBackoff;
+      LogWarning(absl::StrCat(status.message(), "; connecting again"));
+    }
+    if (!IsWorthRetrying(status) ||
+        absl::Now() + backoff >= unreachable_since_ + options_.reconnect_deadline) {
+      error_ = IsWorthRetrying(status) ? absl::UnavailableError(status.message()) : status;
+      continue;
+    }
+    mutex_.AwaitWithTimeout(absl::Condition(&stopping_), backoff);
+    backoff = std::min(2 * backoff, kMaxBackoff);
+  }
+}
+
+absl::Status ShardStream::Converse() {
+  absl::Time deadline;
+  {
+    absl::MutexLock lock(&mutex_);
+    deadline = unreachable_since_ + options_.reconnect_deadline;
+  }
+  const auto stopping = [this] {
+    absl::MutexLock lock(&mutex_);
+    return stopping_;
+  };
+  if (!WaitForConnection(*channel_, options_.address, deadline, stopping).ok()) {
+    return absl::UnavailableError(absl::StrCat(ShardName(options_.address),
+                                               ": can't be reached within ",
+                                               absl::FormatDuration(options_.reconnect_deadline)));
+  }
+  grpc::ClientContext context;
+  {
+    absl::MutexLock lock(&mutex_);
+    if (stopping_) return absl::CancelledError("stopping");
+    context_ = &context;
+    broken_ = false;
+    greeted_ = false;
+    last_sent_ = 0;
+  }
+  const std::unique_ptr<Stream> stream = stub_->Ingest(&context);
+  std::thread reader([this, &stream] { ReadResponses(*stream); });
+  IngestRequest hello;
+  *hello.mutable_hello() = options_.hello;
+  bool in_time = true;
+  if (stream->Write(hello)) {
+    {
+      absl::MutexLock lock(&mutex_);
+      const auto answered = [this] {
+        mutex_.AssertReaderHeld();
+        return greeted_ || broken_;
+      };
+      in_time = mutex_.AwaitWithDeadline(absl::Condition(&answered), deadline);
+    }
+    if (in_time) {
+      SendPending(*stream);
+    } else {
+      context.TryCancel();
+    }
+  }
+  reader.join();
+  const grpc::Status status = stream->Finish();
+  {
+    absl::MutexLock lock(&mutex_);
+    context_ = nullptr;
+  }
+  if (!in_time) {
+    return absl::UnavailableError(
+        absl::StrCat(ShardName(options_.address), ": no answer to the hello"));
+  }
+  if (status.ok()) {
+    return absl::UnavailableError(absl::StrCat(ShardName(options_.address), ": ended the stream"));
+  }
+  return FromGrpc(status, ShardName(options_.address));
+}
+
+bool ShardStream::HasUnsent() const {
+  return !unacknowledged_.empty() && unacknowledged_.back().sequence > last_sent_;
+}
+
+void ShardStream::SendPending(Stream& stream) {
+  while (true) {
+    std::shared_ptr<const IngestRequest> request;
+    {
+      absl::MutexLock lock(&mutex_);
+      const auto has_work = [this] {
+        mutex_.AssertReaderHeld();
+        return broken_ || HasUnsent();
+      };
+      mutex_.Await(absl::Condition(&has_work));
+      if (broken_) return;
+      const uint64_t first = unacknowledged_.front().sequence;
+      const Pending& next = unacknowledged_[last_sent_ < first ? 0 : last_sent_ + 1 - first];
+      last_sent_ = next.sequence;
+      request = next.request;
+    }
+    if (!stream.Write(*request)) return;
+  }
+}
+
+void ShardStream::ReadResponses(Stream& stream) {
+  IngestResponse response;
+  while (stream.Read(&response)) {
+    absl::MutexLock lock(&mutex_);
+    if (response.has_hello()) {
+      identity_ = response.hello();
+      greeted_ = true;
+      known_ = true;
+    } else {
+      Acknowledge(response.acknowledged());
+    }
+  }
+  absl::MutexLock lock(&mutex_);
+  broken_ = true;
+}
+
+void ShardStream::Acknowledge(uint64_t sequence) {
+  // Never believed beyond what was sent.
+  sequence = std::min(sequence, last_sent_);
+  while (!unacknowledged_.empty() && unacknowledged_.front().sequence <= sequence) {
+    unacknowledged_bytes_ -= unacknowledged_.front().bytes;
+    acknowledged_bytes_ += unacknowledged_.front().encoded_bytes;
+    unacknowledged_.pop_front();
+  }
+}
+
+}  // namespace kvp

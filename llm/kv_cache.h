@@ -1,5 +1,5 @@
-// The KV cache of one sequence: K and V of every (layer, KV head), with lengths that may differ from head to head once
-// entries have been removed.
+// The KV cache of one sequence: K and V of every (layer, KV head), with lengths that may differ
+// from head to head once entries have been removed.
 
 #ifndef KVP_LLM_KV_CACHE_H_
 #define KVP_LLM_KV_CACHE_H_
@@ -14,7 +14,8 @@
 
 namespace kvp {
 
-// Owns its tensors. Copyable: a copy has memory of its own. Not thread-safe.
+// Owns its tensors. Copyable: a copy has memory of its own, exactly as much as its entries take.
+// Not thread-safe.
 class KvCache {
  public:
   KvCache(const ModelConfig& config, at::TensorOptions options);
@@ -34,28 +35,60 @@ class KvCache {
   // Post-RoPE K, and V, of one head: [length, head_dim] views, valid until the cache changes.
   at::Tensor keys(int64_t layer, int64_t kv_head) const;
   at::Tensor values(int64_t layer, int64_t kv_head) const;
+  // The same of all heads of a layer: [kv_heads, length, head_dim] views, or undefined tensors
+  // while the heads don't lie together in memory: after Keep until the next Append, and as long as
+  // their lengths differ.
+  at::Tensor layer_keys(int64_t layer) const;
+  at::Tensor layer_values(int64_t layer) const;
   // The sequence positions of the head's entries, ascending: int64 [length], on the CPU.
   at::Tensor positions(int64_t layer, int64_t kv_head) const;
 
-  // Keeps the entries at `indices` (int64 [b], ascending, unique, in [0, length)) of one head and frees the memory of
-  // all others: nothing of them stays allocated. INVALID_ARGUMENT, naming the head and the value, for other indices.
+  // Keeps the entries at `indices` (int64 [b], on any device, ascending, unique, in [0, length)) of
+  // one head and frees the memory of all others: nothing of them stays allocated, nor room for more
+  // entries in this layer. INVALID_ARGUMENT, naming the head and the value, for other indices.
   absl::Status Keep(int64_t layer, int64_t kv_head, const at::Tensor& indices);
 
-  // Bytes of memory that K and V hold allocated, read from the tensors' storages.
+  // Bytes of memory that K and V hold allocated, read from the tensors' storages: more than the
+  // entries take while there is room for more of them.
   int64_t allocated_bytes() const;
 
-  // For the decoder: appends `tokens` entries to every head of a layer; keys and values [kv_heads, tokens, head_dim].
-  // AdvancePosition is called once a forward pass, after the last layer.
+  // For the decoder: makes room for `tokens` more entries in every head of a layer, so that
+  // appending them in pieces allocates once. Exactly that much when the cache at least grows by an
+  // eighth, as in a prefill; else an eighth, so that decoding token by token copies the cache
+  // rarely.
+  void Reserve(int64_t layer, int64_t tokens);
+  // For the decoder: appends `tokens` entries to every head of a layer; keys and values [kv_heads,
+  // tokens, head_dim]. AdvancePosition is called once a forward pass, after the last layer.
   void Append(int64_t layer, const at::Tensor& keys, const at::Tensor& values);
   void AdvancePosition(int64_t tokens);
 
  private:
   struct Head {
-    at::Tensor keys;       // [length, head_dim], owning exactly that
-    at::Tensor values;     // [length, head_dim]
-    at::Tensor positions;  // int64 [length], CPU
+    int64_t length = 0;
+    // Positions of the first entries; those after them are consecutive from tail_position.
+    std::vector<int64_t> positions;
+    int64_t tail_position = 0;
+    // [capacity, head_dim], of a layer whose heads don't lie together.
+    at::Tensor keys;
+    at::Tensor values;
   };
-  std::vector<std::vector<Head>> heads_;  // [layer][kv_head]
+  struct Layer {
+    int64_t capacity = 0;  // entries that each head has room for, where heads lie together
+    at::Tensor keys;  // [kv_heads, capacity, head_dim], or undefined: then each head has its own
+    at::Tensor values;
+    std::vector<Head> heads;
+
+    bool together() const { return keys.defined(); }
+    bool same_length() const;
+  };
+
+  at::Tensor Allocate(int64_t rows) const;
+  // Gives each head of a layer memory of its own, exactly for its entries.
+  void Separate(Layer& layer) const;
+
+  int64_t head_dim_;
+  at::TensorOptions options_;
+  std::vector<Layer> layers_;
   int64_t next_position_ = 0;
 };
 

@@ -26,7 +26,8 @@ struct ModelConfig {
   double rms_norm_eps = 0;
   double rope_theta = 0;
   bool tie_word_embeddings = false;
-  // Tokens that end a generation: config.json's and generation_config.json's eos_token_id; may be empty.
+  // Tokens that end a generation: config.json's and generation_config.json's eos_token_id; may be
+  // empty.
   std::vector<int64_t> eos_token_ids;
   int64_t bos_token_id = -1;  // -1: none
 
@@ -34,13 +35,13 @@ struct ModelConfig {
   int64_t heads() const { return layers * kv_heads; }
 };
 
-// Parses config.json's text; `path` is for messages. INVALID_ARGUMENT, naming file, field and value, where a field is missing,
-// of the wrong type or impossible; UNIMPLEMENTED, naming it, for an architecture or a field that would change the
-// maths and isn't supported.
+// Parses config.json's text; `path` is for messages. INVALID_ARGUMENT, naming file, field and
+// value, where a field is missing, of the wrong type or impossible; UNIMPLEMENTED, naming it, for
+// an architecture or a field that would change the maths and isn't supported.
 absl::StatusOr<ModelConfig> ParseModelConfig(absl::string_view text, const std::string& path);
 
-// Reads `directory`/config.json, and generation_config.json where there is one. NOT_FOUND where config.json isn't there;
-// else errors as above.
+// Reads `directory`/config.json, and generation_config.json where there is one. NOT_FOUND where
+// config.json isn't there; else errors as above.
 absl::StatusOr<ModelConfig> LoadModelConfig(const std::string& directory);
 
 }  // namespace kvp

@@ -1,0 +1,100 @@
+#include "llm/json_fields.h"
+
+#include <cmath>
+
+#include "absl/strings/str_cat.h"
+#include "util/status_macros.h"
+
+namespace kvp {
+namespace {
+
+using Json = nlohmann::json;
+
+// Messages stay one readable line, however large the value.
+constexpr size_t kMaxValueCharacters = 100;
+
+}  // namespace
+
+absl::StatusOr<Json> ParseJsonObject(absl::string_view text, const std::string& path) {
+  Json json = Json::parse(text.begin(), text.end(), /*cb=*/nullptr, /*allow_exceptions=*/false);
+  if (json.is_discarded()) {
+    return absl::InvalidArgumentError(absl::StrCat(path, ": is not valid JSON"));
+  }
+  if (!json.is_object()) {
+    return absl::InvalidArgumentError(
+        absl::StrCat(path, ": is a JSON ", json.type_name(), ", not an object"));
+  }
+  return json;
+}
+
+const Json* JsonFields::Find(const char* name) const {
+  const auto found = object_.find(name);
+  return found == object_.end() || found->is_null() ? nullptr : &*found;
+}
+
+std::string JsonFields::Describe(const char* name) const {
+  const auto found = object_.find(name);
+  std::string text = absl::StrCat(path_, ": ", prefix_, name, " is ");
+  if (found == object_.end()) return absl::StrCat(text, "missing");
+  std::string value = found->dump();
+  if (value.size() > kMaxValueCharacters) {
+    size_t end = kMaxValueCharacters;
+    while (end > 0 && (value[end] & 0xC0) == 0x80) --end;  // not inside of a character
+    value = value.substr(0, end) + "...";
+  }
+  return absl::StrCat(text, value);
+}
+
+absl::Status JsonFields::Invalid(const char* name, absl::string_view reason) const {
+  return absl::InvalidArgumentError(absl::StrCat(Describe(name), ": ", reason));
+}
+
+absl::Status JsonFields::Unsupported(const char* name, absl::string_view reason) const {
+  return absl::UnimplementedError(absl::StrCat(Describe(name), ": ", reason));
+}
+
+absl::StatusOr<int64_t> JsonFields::Integer(const char* name, int64_t minimum,
+                                            int64_t maximum) const {
+  const Json* value = Find(name);
+  if (value == nullptr || !value->is_number_integer()) {
+    return Invalid(name, "an integer is needed");
+  }
+  const bool fits = !value->is_number_unsigned() || value->get<uint64_t>() <= INT64_MAX;
+  const int64_t integer = fits ? value->get<int64_t>() : 0;
+  if (!fits || integer < minimum || integer > maximum) {
+    return Invalid(name, absl::StrCat("must be in [", minimum, ", ", maximum, "]"));
+  }
+  return integer;
+}
+
+absl::StatusOr<double> JsonFields::Number(const char* name) const {
+  const Json* value = Find(name);
+  if (value == nullptr || !value->is_number() || !std::isfinite(value->get<double>())) {
+    return Invalid(name, "a number is needed");
+  }
+  return value->get<double>();
+}
+
+absl::StatusOr<bool> JsonFields::Bool(const char* name) const {
+  const Json* value = Find(name);
+  if (value == nullptr || !value->is_boolean()) return Invalid(name, "true or false is needed");
+  return value->get<bool>();
+}
+
+absl::StatusOr<std::string> JsonFields::String(const char* name) const {
+  const Json* value = Find(name);
+  if (value == nullptr || !value->is_string()) return Invalid(name, "a string is needed");
+  return value->get<std::string>();
+}
+
+absl::StatusOr<bool> JsonFields::BoolOr(const char* name, bool value) const {
+  if (!has(name)) return value;
+  return Bool(name);
+}
+
+absl::StatusOr<std::string> JsonFields::StringOr(const char* name, const std::string& value) const {
+  if (!has(name)) return value;
+  return String(name);
+}
+
+}  // namespace kvp

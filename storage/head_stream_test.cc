@@ -63,7 +63,9 @@ TEST_F(HeadStreamTest, GoesOnAfterTheLastBlockWhenTheShardComesBack) {
       ASSERT_OK_AND_ASSIGN(const HeadBlockView block, ParseHeadBlock(encoded));
       seen.push_back(HeadBlockKeyText(block.key));
     }
-    if (!restarted) ASSERT_OK(cluster_->Restart(0));
+    if (!restarted) {
+      ASSERT_OK(cluster_->Restart(0));
+    }
     restarted = true;
   }
   std::vector<std::string> expected;

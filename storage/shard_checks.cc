@@ -86,6 +86,8 @@ absl::Status CheckRecordFits(const TraceRecord& record, const ShardIdentity& ide
   RETURN_IF_ERROR(CheckRange("token_ids' size", record.token_ids_size(), tokens, tokens));
   RETURN_IF_ERROR(CheckRange("entries", record.entries(), 1, tokens));
   RETURN_IF_ERROR(CheckRange("cuts' size", record.cuts_size(), 0, kMaxCuts));
+  // It must pass through the message cap again when it is listed.
+  RETURN_IF_ERROR(CheckRange("the record's size", record.ByteSizeLong(), 0, kMaxEncodedBlockBytes));
   int64_t least = 1;
   for (const int32_t cut : record.cuts()) {
     RETURN_IF_ERROR(CheckRange("cuts: a cut", cut, least, record.entries()));

@@ -32,8 +32,10 @@ bool IsLoopback(const std::string& host) {
 }  // namespace
 
 absl::Status ShardServer::Options::Validate() const {
-  ASSIGN_OR_RETURN(const HostPort parsed, ParseHostPort(listen));
-  if (!IsLoopback(parsed.host)) {
+  const absl::StatusOr<HostPort> parsed = ParseHostPort(listen);
+  if (!parsed.ok())
+    return absl::InvalidArgumentError(absl::StrCat("listen: ", parsed.status().message()));
+  if (!IsLoopback(parsed->host)) {
     return absl::InvalidArgumentError(
         absl::StrCat("listen is ", listen,
                      ": not a loopback address, and connections are neither encrypted nor "

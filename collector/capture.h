@@ -1,0 +1,72 @@
+// Capture: one prompt run through a model, as the trace that the store keeps.
+
+#ifndef KVP_COLLECTOR_CAPTURE_H_
+#define KVP_COLLECTOR_CAPTURE_H_
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "collector/prompt_source.h"
+#include "llm/decoder.h"
+#include "llm/sampling.h"
+#include "proto/trace.pb.h"
+#include "storage/head_block.h"
+
+namespace kvp {
+
+// What is recorded of a prompt, and how its continuation is made.
+struct CaptureOptions {
+  // Of a generated continuation: its most tokens (fewer where the model's context or an
+  // end-of-sequence token comes first), and how they are drawn.
+  int64_t max_new_tokens = 128;
+  SamplingOptions sampling;
+  // Cuts of a trace: the prompt's end and cuts - 1 random positions in the prompt's last three
+  // quarters (as many as there are, in a short prompt).
+  int64_t cuts = 1;
+  uint64_t cut_seed = 0;
+  // Tokens of a head block; 0: the largest power of two that keeps a block within 512 KiB.
+  int64_t block_tokens = 0;
+  // Tokens of a chunk of prefill; changes no result but for rounding.
+  int64_t chunk_tokens = 512;
+
+  // INVALID_ARGUMENT naming the field and its value.
+  absl::Status Validate() const;
+};
+
+// A trace on its way into the store. `record.blocks`, `record.split` and `record.task` aren't set.
+struct CapturedTrace {
+  TraceRecord record;
+  std::vector<HeadBlock> blocks;  // by layer, KV head, block
+  // False where the model ended the sequence at once: nothing came after the last cut.
+  bool has_future = false;
+};
+
+// The geometry and identity of a loaded model; the name is the directory's last component.
+ModelInfo ModelInfoOf(const Decoder& decoder, const std::string& directory);
+
+// The trace's id, known before any compute: the first half of a SHA-256 over the model's
+// fingerprint, the prompt's tokens, those of a forced continuation or else the sampling parameters,
+// the cuts' rule and the block size. Where the prompt comes from, chunk size and device don't
+// matter.
+TraceId IdOfTrace(const std::string& fingerprint, const TokenizedPrompt& prompt,
+                  const CaptureOptions& options);
+
+// The cuts of a trace, ascending; the last is prompt_tokens. A function of its arguments alone.
+std::vector<int64_t> CutsOfTrace(const TraceId& id, int64_t prompt_tokens, int64_t cuts);
+
+// OK where the model can run `prompt`. INVALID_ARGUMENT, naming the origin and the value, for an
+// empty or over-long prompt, or a token outside the vocabulary.
+absl::Status CheckPrompt(const ModelConfig& config, const TokenizedPrompt& prompt);
+
+// Runs the prompt and its continuation and records post-RoPE K, V and labels of the prompt's
+// tokens. INVALID_ARGUMENT as CheckPrompt; the decoder's errors; INTERNAL where torch fails.
+// Thread-safe.
+absl::StatusOr<CapturedTrace> Capture(const Decoder& decoder, const ModelInfo& model,
+                                      const TokenizedPrompt& prompt, const CaptureOptions& options);
+
+}  // namespace kvp
+
+#endif  // KVP_COLLECTOR_CAPTURE_H_

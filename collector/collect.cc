@@ -1,0 +1,251 @@
+// `kvp collect`: a collector worker's process.
+
+#include <algorithm>
+#include <atomic>
+#include <csignal>
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <utility>
+
+#include "ATen/Parallel.h"
+#include "absl/flags/flag.h"
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
+#include "absl/strings/str_split.h"
+#include "collector/prompt_source.h"
+#include "collector/worker.h"
+#include "llm/decoder.h"
+#include "llm/model_config.h"
+#include "llm/tokenizer.h"
+#include "nlohmann/json.hpp"
+#include "storage/trace_writer.h"
+#include "util/command_line.h"
+#include "util/file.h"
+#include "util/logging.h"
+#include "util/malloc_tuning.h"
+#include "util/status_macros.h"
+
+ABSL_FLAG(std::string, model, "", "Model directory in Hugging Face layout.");
+ABSL_FLAG(std::string, shards, "",
+          "HOST:PORT of every shard, separated by commas, in the order of their head ranges.");
+ABSL_FLAG(std::string, prompts, "",
+          "JSONL file of prompts: {\"prompt\": \"…\", \"answer\": \"…\"} a line. The answer, where "
+          "there is one, is the continuation; else the model generates it.");
+ABSL_FLAG(
+    std::string, generate, "",
+    "Make prompts from --text instead: \"retrieval\" (a context with needles; the continuation "
+    "is questions with answers) or \"text\" (windows of it).");
+ABSL_FLAG(std::string, text, "", "With --generate: a text file, one paragraph a line.");
+ABSL_FLAG(int64_t, count, 0, "With --generate: how many prompts.");
+ABSL_FLAG(uint64_t, seed, 0, "Seed of --generate, and of sampling.");
+ABSL_FLAG(int64_t, context_tokens, 0,
+          "With --generate: tokens of a prompt. 0: 15/16 of the model's context for retrieval, 3/4 "
+          "for text (of 4096, where the context is longer).");
+ABSL_FLAG(int64_t, continuation_tokens, 0,
+          "With --generate text: tokens after the prompt. 0: what is left of the model's context "
+          "(of 4096, where it is longer).");
+ABSL_FLAG(int64_t, needles, 28, "With --generate retrieval: needles in a context.");
+ABSL_FLAG(int64_t, questions, 8, "With --generate retrieval: questions after it.");
+ABSL_FLAG(std::string, split, "train", "Split of the traces: train or held_out.");
+ABSL_FLAG(std::string, task, "",
+          "Task name of the traces. Empty: retrieval, text, or the prompt file's name.");
+ABSL_FLAG(int64_t, max_new_tokens, 128, "Most tokens of a generated continuation.");
+ABSL_FLAG(double, temperature, 0, "Of sampling; 0 takes the likeliest token.");
+ABSL_FLAG(int64_t, top_k, 0, "Sample among the likeliest top-k tokens; 0: all.");
+ABSL_FLAG(double, top_p, 1,
+          "Sample among the likeliest tokens that together have this probability.");
+ABSL_FLAG(int64_t, cuts, 1,
+          "Cuts of a trace: the prompt's end and cuts - 1 random positions before it.");
+ABSL_FLAG(uint64_t, cut_seed, 0, "Seed of random cuts.");
+ABSL_FLAG(int64_t, block_tokens, 0, "Tokens of a stored block; 0: as many as make about 512 KiB.");
+ABSL_FLAG(std::string, device, "cpu", "cpu, cuda or cuda:N.");
+ABSL_FLAG(std::string, dtype, "float32", "float32, bfloat16 or float16: what the model runs in.");
+ABSL_FLAG(int64_t, threads, 1, "Compute threads.");
+ABSL_FLAG(int64_t, chunk_tokens, 512, "Tokens of a chunk of prefill: bounds its memory.");
+ABSL_FLAG(int64_t, worker_index, 0, "This worker's number, from 0.");
+ABSL_FLAG(int64_t, worker_count, 1, "Workers that share the prompts out.");
+ABSL_FLAG(int64_t, limit, 0, "Only the first so many prompts of all; 0: all.");
+ABSL_FLAG(double, connect_seconds, 30, "How long a shard may be unreachable.");
+ABSL_FLAG(std::string, json, "", "Write the summary to this file.");
+
+namespace kvp {
+namespace {
+
+// Generated prompts fill the model's context up to here, unless flags say otherwise.
+constexpr int64_t kDefaultWindow = 4096;
+
+constexpr absl::string_view kUsage =
+    R"(collect: runs a model over prompts and streams what its KV cache held, and what each
+entry turned out to be worth, to the shards. A trace that is there already is skipped, so running
+again resumes.
+
+  collect --model DIR --prompts FILE.jsonl --shards HOST:PORT,… [flags]
+  collect --model DIR --generate retrieval|text --text FILE --count N --shards HOST:PORT,… [flags]
+
+Examples:
+  collect --model Qwen2.5-7B --prompts oasst.jsonl --shards node1:7400,node2:7400 --cuts 16
+  collect --model llm/embedded/model --generate retrieval --text novels.txt --count 200 --seed 1
+      --shards localhost:7400
+  collect --model llm/embedded/model --generate text --text emma.txt --count 50 --split held_out
+      --shards localhost:7400 --json summary.json
+
+Exit status: 0 done (also after SIGTERM, with the trace in hand committed), 1 failed, 2 wrong usage.)";
+
+std::atomic<bool> stop_requested{false};
+static_assert(std::atomic<bool>::is_always_lock_free, "set from a signal handler");
+
+void RequestStop(int) { stop_requested.store(true); }
+
+// What is wrong with the flags taken together, or "".
+std::string UsageProblem() {
+  const std::string generate = absl::GetFlag(FLAGS_generate);
+  if (absl::GetFlag(FLAGS_model).empty()) return "flag --model is missing";
+  if (absl::GetFlag(FLAGS_shards).empty()) return "flag --shards is missing";
+  if (absl::GetFlag(FLAGS_prompts).empty() == generate.empty()) {
+    return "one of the flags --prompts and --generate is needed";
+  }
+  if (!generate.empty() && generate != "retrieval" && generate != "text") {
+    return absl::StrCat("flag --generate: value \"", generate, "\": it must be retrieval or text");
+  }
+  if (!generate.empty() && absl::GetFlag(FLAGS_text).empty()) {
+    return "flag --text is missing: --generate makes its prompts from it";
+  }
+  if (!generate.empty() && absl::GetFlag(FLAGS_count) < 1) {
+    return absl::StrCat("flag --count: value \"", absl::GetFlag(FLAGS_count),
+                        "\": --generate needs at least 1");
+  }
+  if (absl::GetFlag(FLAGS_threads) < 1 || absl::GetFlag(FLAGS_threads) > 1024) {
+    return absl::StrCat("flag --threads: value \"", absl::GetFlag(FLAGS_threads),
+                        "\": it must be in [1, 1024]");
+  }
+  if (!(absl::GetFlag(FLAGS_connect_seconds) >= 0)) {
+    return absl::StrCat("flag --connect-seconds: value \"", absl::GetFlag(FLAGS_connect_seconds),
+                        "\": it must be 0 or more");
+  }
+  return "";
+}
+
+WorkerOptions OptionsFromFlags() {
+  WorkerOptions options;
+  options.capture.max_new_tokens = absl::GetFlag(FLAGS_max_new_tokens);
+  options.capture.sampling.temperature = absl::GetFlag(FLAGS_temperature);
+  options.capture.sampling.top_k = absl::GetFlag(FLAGS_top_k);
+  options.capture.sampling.top_p = absl::GetFlag(FLAGS_top_p);
+  options.capture.sampling.seed = absl::GetFlag(FLAGS_seed);
+  options.capture.cuts = absl::GetFlag(FLAGS_cuts);
+  options.capture.cut_seed = absl::GetFlag(FLAGS_cut_seed);
+  options.capture.block_tokens = absl::GetFlag(FLAGS_block_tokens);
+  options.capture.chunk_tokens = absl::GetFlag(FLAGS_chunk_tokens);
+  options.split = absl::GetFlag(FLAGS_split);
+  options.task = absl::GetFlag(FLAGS_task);
+  options.worker_index = absl::GetFlag(FLAGS_worker_index);
+  options.worker_count = absl::GetFlag(FLAGS_worker_count);
+  options.limit = absl::GetFlag(FLAGS_limit);
+  return options;
+}
+
+absl::StatusOr<std::unique_ptr<PromptSource>> SourceFromFlags(int64_t max_positions,
+                                                              const Tokenizer* tokenizer) {
+  const std::string generate = absl::GetFlag(FLAGS_generate);
+  if (generate.empty()) return FilePrompts(absl::GetFlag(FLAGS_prompts), tokenizer);
+  const std::string path = absl::GetFlag(FLAGS_text);
+  ASSIGN_OR_RETURN(const std::string text, ReadFile(path));
+  GeneratedPromptOptions options;
+  options.count = absl::GetFlag(FLAGS_count);
+  options.seed = absl::GetFlag(FLAGS_seed);
+  options.needles = absl::GetFlag(FLAGS_needles);
+  options.questions = absl::GetFlag(FLAGS_questions);
+  options.context_tokens = absl::GetFlag(FLAGS_context_tokens);
+  const int64_t window = std::min(max_positions, kDefaultWindow);
+  if (generate == "retrieval") {
+    if (options.context_tokens == 0) options.context_tokens = window / 16 * 15;
+    return RetrievalPrompts(text, path, options, tokenizer);
+  }
+  if (options.context_tokens == 0) options.context_tokens = window / 4 * 3;
+  options.continuation_tokens = absl::GetFlag(FLAGS_continuation_tokens);
+  if (options.continuation_tokens == 0) {
+    options.continuation_tokens = window - options.context_tokens;
+  }
+  return TextPrompts(text, path, options, tokenizer);
+}
+
+absl::Status Report(const WorkerSummary& summary, const ModelInfo& model) {
+  const double seconds = absl::ToDoubleSeconds(summary.elapsed);
+  LogInfo(absl::StrFormat(
+      "%s: %d traces, %d skipped, %d empty, %d tokens, %d bytes (%.1f a token and head), %.1f s",
+      summary.stopped ? "stopped" : "done", summary.traces, summary.skipped, summary.empty,
+      summary.tokens, summary.bytes, summary.bytes_per_token_head, seconds));
+  const std::string path = absl::GetFlag(FLAGS_json);
+  if (path.empty()) return absl::OkStatus();
+  const nlohmann::json json = {
+      {"model", model.name()},
+      {"fingerprint", model.fingerprint()},
+      {"traces", summary.traces},
+      {"skipped", summary.skipped},
+      {"empty", summary.empty},
+      {"tokens", summary.tokens},
+      {"entries", summary.entries},
+      {"bytes", summary.bytes},
+      {"bytes_per_token_head", summary.bytes_per_token_head},
+      {"seconds", seconds},
+      {"compute_seconds", absl::ToDoubleSeconds(summary.compute)},
+      {"stopped", summary.stopped},
+  };
+  return WriteFileAtomically(path, {json.dump(2), "\n"});
+}
+
+absl::Status Run() {
+  WorkerOptions options = OptionsFromFlags();
+  const std::string directory = absl::GetFlag(FLAGS_model);
+  // Loading weights may take minutes: first everything else that can be wrong.
+  ASSIGN_OR_RETURN(const ModelConfig config, LoadModelConfig(directory));
+  ASSIGN_OR_RETURN(const std::unique_ptr<Tokenizer> tokenizer,
+                   Tokenizer::Load(directory + "/tokenizer.json"));
+  ASSIGN_OR_RETURN(const std::unique_ptr<PromptSource> source,
+                   SourceFromFlags(config.max_positions, tokenizer.get()));
+  if (options.task.empty()) options.task = source->task();
+
+  Decoder::Options decoder_options;
+  decoder_options.device = absl::GetFlag(FLAGS_device);
+  decoder_options.dtype = absl::GetFlag(FLAGS_dtype);
+  ASSIGN_OR_RETURN(const std::unique_ptr<Decoder> decoder,
+                   Decoder::Load(directory, decoder_options));
+
+  TraceWriter::Options writer_options;
+  writer_options.shards = absl::StrSplit(absl::GetFlag(FLAGS_shards), ',');
+  writer_options.model = ModelInfoOf(*decoder, directory);
+  writer_options.reconnect_deadline = absl::Seconds(absl::GetFlag(FLAGS_connect_seconds));
+  ASSIGN_OR_RETURN(const std::unique_ptr<TraceWriter> asking, TraceWriter::Connect(writer_options));
+  ASSIGN_OR_RETURN(const std::unique_ptr<TraceWriter> sending,
+                   TraceWriter::Connect(writer_options));
+  ASSIGN_OR_RETURN(const WorkerSummary summary,
+                   RunWorker(*decoder, writer_options.model, *source, options, *asking, *sending,
+                             stop_requested));
+  return Report(summary, writer_options.model);
+}
+
+}  // namespace
+}  // namespace kvp
+
+int main(int argc, char** argv) {
+  kvp::TuneMallocForLargeBuffers();
+  const auto positional = kvp::ParseCommandLine(argc, argv, kvp::kUsage);
+  if (!positional.empty()) {
+    return kvp::UsageError(absl::StrCat("unknown argument \"", positional[0], "\""));
+  }
+  if (const std::string problem = kvp::UsageProblem(); !problem.empty()) {
+    return kvp::UsageError(problem);
+  }
+  if (const absl::Status valid = kvp::OptionsFromFlags().Validate(); !valid.ok()) {
+    return kvp::UsageError(valid.message());
+  }
+  kvp::SetLogName(absl::StrCat("collector/", absl::GetFlag(FLAGS_worker_index)));
+  kvp::LogInfo(kvp::EffectiveFlags());
+  std::signal(SIGTERM, kvp::RequestStop);
+  std::signal(SIGINT, kvp::RequestStop);
+  at::set_num_threads(static_cast<int>(absl::GetFlag(FLAGS_threads)));
+  return kvp::ExitStatus(kvp::Run());
+}

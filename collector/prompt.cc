@@ -1,0 +1,101 @@
+#include "collector/prompt.h"
+
+#include <utility>
+
+#include "absl/status/status.h"
+#include "absl/strings/ascii.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_split.h"
+#include "nlohmann/json.hpp"
+#include "util/file.h"
+#include "util/status_macros.h"
+
+namespace kvp {
+namespace {
+
+constexpr size_t kMaxShownBytes = 60;
+
+std::string Shown(absl::string_view text) {
+  if (text.size() <= kMaxShownBytes) return std::string(text);
+  return absl::StrCat(text.substr(0, kMaxShownBytes), "…");
+}
+
+std::string ShownValue(const nlohmann::json& value) {
+  return Shown(
+      value.dump(-1, ' ', /*ensure_ascii=*/true, nlohmann::json::error_handler_t::replace));
+}
+
+// The text of a field that must be a string with something in it.
+absl::StatusOr<std::string> TextField(const nlohmann::json& value, absl::string_view name,
+                                      absl::string_view place) {
+  if (!value.is_string()) {
+    return absl::InvalidArgumentError(
+        absl::StrCat(place, ": field ", name, " is ", ShownValue(value), ": it must be a string"));
+  }
+  std::string text = value.get<std::string>();
+  if (text.empty()) {
+    return absl::InvalidArgumentError(
+        absl::StrCat(place, ": field ", name, " is \"\": it must not be empty"));
+  }
+  return text;
+}
+
+}  // namespace
+
+absl::StatusOr<Prompt> ParsePrompt(absl::string_view json, const std::string& path, int64_t line) {
+  const std::string place = absl::StrCat(path, ":", line);
+  nlohmann::json object;
+  try {
+    object = nlohmann::json::parse(json.begin(), json.end());
+  } catch (const nlohmann::json::parse_error& error) {
+    return absl::InvalidArgumentError(
+        absl::StrCat(place, ": not JSON at byte ", error.byte, ": ", Shown(json)));
+  }
+  if (!object.is_object()) {
+    return absl::InvalidArgumentError(absl::StrCat(
+        place, ": ", ShownValue(object), " is no object: {\"prompt\": \"…\", \"answer\": \"…\"}"));
+  }
+  Prompt prompt;
+  prompt.line = line;
+  for (const auto& [name, value] : object.items()) {
+    if (name == "messages") {
+      return absl::UnimplementedError(absl::StrCat(place, ": field messages is ", ShownValue(value),
+                                                   ": chat templates aren't supported; render the "
+                                                   "conversation and pass it as a plain prompt, ",
+                                                   "{\"prompt\": \"…\"}"));
+    }
+    if (name == "prompt") {
+      ASSIGN_OR_RETURN(prompt.text, TextField(value, name, place));
+    } else if (name == "answer") {
+      if (value.is_null()) continue;
+      ASSIGN_OR_RETURN(prompt.answer, TextField(value, name, place));
+    } else {
+      return absl::InvalidArgumentError(absl::StrCat(place, ": unknown field ", Shown(name), " = ",
+                                                     ShownValue(value),
+                                                     "; known are prompt and answer"));
+    }
+  }
+  if (prompt.text.empty()) {
+    return absl::InvalidArgumentError(
+        absl::StrCat(place, ": field prompt is missing in ", ShownValue(object)));
+  }
+  return prompt;
+}
+
+absl::StatusOr<std::vector<Prompt>> ReadPrompts(const std::string& path) {
+  ASSIGN_OR_RETURN(const std::string text, ReadFile(path));
+  std::vector<Prompt> prompts;
+  int64_t number = 0;
+  for (const absl::string_view line : absl::StrSplit(text, '\n')) {
+    ++number;
+    if (absl::StripAsciiWhitespace(line).empty()) continue;
+    ASSIGN_OR_RETURN(Prompt prompt, ParsePrompt(line, path, number));
+    prompts.push_back(std::move(prompt));
+  }
+  if (prompts.empty()) {
+    return absl::InvalidArgumentError(absl::StrCat(path, ": no prompts in the file"));
+  }
+  return prompts;
+}
+
+}  // namespace kvp

@@ -1,0 +1,73 @@
+#include "collector/prompt.h"
+
+#include <string>
+
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+#include "util/file.h"
+#include "util/status_matchers.h"
+
+namespace kvp {
+namespace {
+
+using ::testing::AllOf;
+using ::testing::HasSubstr;
+using ::testing::Optional;
+using ::testing::StartsWith;
+
+constexpr auto kInvalid = absl::StatusCode::kInvalidArgument;
+
+TEST(PromptTest, APromptMayHaveAnAnswer) {
+  ASSERT_OK_AND_ASSIGN(const Prompt with,
+                       ParsePrompt(R"({"prompt": "1 + 1 =", "answer": " zwei \u00e4"})", "p", 3));
+  EXPECT_EQ(with.text, "1 + 1 =");
+  EXPECT_THAT(with.answer, Optional(std::string(" zwei ä")));
+  EXPECT_EQ(with.line, 3);
+  ASSERT_OK_AND_ASSIGN(const Prompt without, ParsePrompt(R"({"prompt": "x"})", "p", 1));
+  EXPECT_EQ(without.answer, std::nullopt);
+  ASSERT_OK_AND_ASSIGN(const Prompt null,
+                       ParsePrompt(R"({"prompt": "x", "answer": null})", "p", 1));
+  EXPECT_EQ(null.answer, std::nullopt);
+}
+
+TEST(PromptTest, AMalformedLineIsNamedWithItsFieldAndValue) {
+  const auto error = [](const std::string& json) { return ParsePrompt(json, "in.jsonl", 7); };
+  EXPECT_THAT(error(R"({"prompt": "x")"),
+              StatusIs(kInvalid, AllOf(StartsWith("in.jsonl:7: not JSON"), HasSubstr("prompt"))));
+  EXPECT_THAT(error("{\"prompt\": \"\xff\"}"), StatusIs(kInvalid, HasSubstr("not JSON")));
+  EXPECT_THAT(error("[1, 2]"), StatusIs(kInvalid, HasSubstr("[1,2] is no object")));
+  EXPECT_THAT(error(R"({"answer": "x"})"),
+              StatusIs(kInvalid, HasSubstr("field prompt is missing")));
+  EXPECT_THAT(error(R"({"prompt": 12})"), StatusIs(kInvalid, HasSubstr("field prompt is 12")));
+  EXPECT_THAT(error(R"({"prompt": ""})"), StatusIs(kInvalid, HasSubstr("field prompt is \"\"")));
+  EXPECT_THAT(error(R"({"prompt": "x", "answer": ["y"]})"),
+              StatusIs(kInvalid, HasSubstr("field answer is [\"y\"]")));
+  EXPECT_THAT(error(R"({"prompt": "x", "anwser": "y"})"),
+              StatusIs(kInvalid, HasSubstr("unknown field anwser = \"y\"")));
+  EXPECT_THAT(error(R"({"messages": [{"role": "user", "content": "x"}]})"),
+              StatusIs(absl::StatusCode::kUnimplemented,
+                       AllOf(StartsWith("in.jsonl:7: field messages"), HasSubstr("plain prompt"))));
+}
+
+TEST(PromptTest, AFileIsReadLineByLine) {
+  const std::string path = testing::TempDir() + "/prompts.jsonl";
+  ASSERT_OK(WriteFileAtomically(path, {"{\"prompt\": \"a\"}\r\n\n  \n{\"prompt\": \"b\"}"}));
+  ASSERT_OK_AND_ASSIGN(const auto prompts, ReadPrompts(path));
+  ASSERT_EQ(prompts.size(), 2);
+  EXPECT_EQ(prompts[0].text, "a");
+  EXPECT_EQ(prompts[1].text, "b");
+  EXPECT_EQ(prompts[1].line, 4);
+}
+
+TEST(PromptTest, AFileThatCannotBeUsedIsNamed) {
+  EXPECT_THAT(ReadPrompts("/nowhere/p.jsonl"),
+              StatusIs(absl::StatusCode::kNotFound, HasSubstr("/nowhere/p.jsonl")));
+  const std::string path = testing::TempDir() + "/empty.jsonl";
+  ASSERT_OK(WriteFileAtomically(path, {"\n"}));
+  EXPECT_THAT(ReadPrompts(path), StatusIs(kInvalid, HasSubstr("empty.jsonl: no prompts")));
+  ASSERT_OK(WriteFileAtomically(path, {"{\"prompt\": \"a\"}\noops\n"}));
+  EXPECT_THAT(ReadPrompts(path), StatusIs(kInvalid, HasSubstr("empty.jsonl:2: not JSON")));
+}
+
+}  // namespace
+}  // namespace kvp

@@ -4,13 +4,12 @@
 
 #include <cstddef>
 #include <cstdint>
-#include <fstream>
-#include <sstream>
-#include <utility>
 
 #include "absl/status/status.h"
 #include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
+#include "util/file.h"
+#include "util/status_macros.h"
 
 namespace kvp {
 namespace {
@@ -59,23 +58,20 @@ class XdrReader {
 
 // Inflates the zlib stream at the front of `bytes`; sets `consumed` to its
 // compressed size.
-absl::StatusOr<std::string> Inflate(absl::string_view bytes,
-                                    uint32_t inflated_bytes,
+absl::StatusOr<std::string> Inflate(absl::string_view bytes, uint32_t inflated_bytes,
                                     size_t* consumed) {
   std::string result(inflated_bytes, '\0');
   z_stream stream = {};
   if (inflateInit(&stream) != Z_OK) {
     return absl::InternalError("zlib cannot be initialised");
   }
-  stream.next_in =
-      reinterpret_cast<Bytef*>(const_cast<char*>(bytes.data()));
+  stream.next_in = reinterpret_cast<Bytef*>(const_cast<char*>(bytes.data()));
   stream.avail_in = bytes.size();
   stream.next_out = reinterpret_cast<Bytef*>(&result[0]);
   stream.avail_out = result.size();
   const int code = inflate(&stream, Z_FINISH);
   *consumed = stream.total_in;
-  const bool complete =
-      code == Z_STREAM_END && stream.total_out == inflated_bytes;
+  const bool complete = code == Z_STREAM_END && stream.total_out == inflated_bytes;
   inflateEnd(&stream);
   if (!complete) return absl::DataLossError("damaged zlib stream");
   return result;
@@ -84,8 +80,7 @@ absl::StatusOr<std::string> Inflate(absl::string_view bytes,
 // Headings such as "CHAPTER XII" or "VOLUME II".
 bool IsHeading(absl::string_view line) {
   const std::string lower = absl::AsciiStrToLower(line);
-  return line.size() < 30 &&
-         (lower.rfind("chapter", 0) == 0 || lower.rfind("volume", 0) == 0);
+  return line.size() < 30 && (lower.rfind("chapter", 0) == 0 || lower.rfind("volume", 0) == 0);
 }
 
 // Appends `line` to `paragraph` as single-spaced ASCII. Underscores (the
@@ -106,32 +101,29 @@ void AppendNormalized(absl::string_view line, std::string* paragraph) {
 
 }  // namespace
 
-absl::StatusOr<std::vector<std::string>> ParseRCharacterVector(
-    absl::string_view serialized) {
-  const absl::Status malformed =
-      absl::DataLossError("not an XDR-serialized R character vector");
+absl::StatusOr<std::vector<std::string>> ParseRCharacterVector(absl::string_view serialized) {
+  const absl::Status malformed = absl::DataLossError("not an XDR-serialized R character vector");
   XdrReader reader(serialized);
   std::string magic;
   uint32_t version, encoding_bytes, flags, size;
   // "X\n", the format version, the R versions that wrote it and can read it.
-  if (!reader.ReadBytes(2, &magic) || magic != "X\n" ||
-      !reader.ReadWord(&version) || !reader.Skip(8)) {
+  if (!reader.ReadBytes(2, &magic) || magic != "X\n" || !reader.ReadWord(&version) ||
+      !reader.Skip(8)) {
     return malformed;
   }
   // Version 3 adds the name of the native encoding.
-  if (version == 3 &&
-      (!reader.ReadWord(&encoding_bytes) || !reader.Skip(encoding_bytes))) {
+  if (version == 3 && (!reader.ReadWord(&encoding_bytes) || !reader.Skip(encoding_bytes))) {
     return malformed;
   }
-  if (!reader.ReadWord(&flags) || (flags & 0xff) != kStringVectorType ||
-      !reader.ReadWord(&size) || size > serialized.size() / 8) {
+  if (!reader.ReadWord(&flags) || (flags & 0xff) != kStringVectorType || !reader.ReadWord(&size) ||
+      size > serialized.size() / 8) {
     return malformed;
   }
   std::vector<std::string> strings(size);
   for (std::string& text : strings) {
     uint32_t bytes;
-    if (!reader.ReadWord(&flags) || (flags & 0xff) != kCharType ||
-        !reader.ReadWord(&bytes) || !reader.ReadBytes(bytes, &text)) {
+    if (!reader.ReadWord(&flags) || (flags & 0xff) != kCharType || !reader.ReadWord(&bytes) ||
+        !reader.ReadBytes(bytes, &text)) {
       return malformed;
     }
   }
@@ -163,17 +155,9 @@ Novel NovelFromLines(const std::vector<std::string>& lines) {
 }
 
 absl::StatusOr<std::vector<Novel>> ReadAustenNovels(const std::string& path) {
-  std::ifstream file(path, std::ios::binary);
-  if (!file) {
-    return absl::NotFoundError(absl::StrCat(
-        path, ": cannot be opened; is r-cran-janeaustenr installed?"));
-  }
-  std::stringstream buffer;
-  buffer << file.rdbuf();
-  const std::string bytes = buffer.str();
+  ASSIGN_OR_RETURN(const std::string bytes, ReadFile(path));
   const auto damaged = [&path](size_t offset, absl::string_view what) {
-    return absl::DataLossError(
-        absl::StrCat(path, ": chunk at byte ", offset, ": ", what));
+    return absl::DataLossError(absl::StrCat(path, ": chunk at byte ", offset, ": ", what));
   };
 
   std::vector<Novel> novels;
@@ -183,11 +167,9 @@ absl::StatusOr<std::vector<Novel>> ReadAustenNovels(const std::string& path) {
     const uint32_t inflated_bytes = ReadBigEndian32(rest);
     if (inflated_bytes > kMaxChunkBytes) return damaged(offset, "too long");
     size_t consumed = 0;
-    const absl::StatusOr<std::string> chunk =
-        Inflate(rest.substr(4), inflated_bytes, &consumed);
+    const absl::StatusOr<std::string> chunk = Inflate(rest.substr(4), inflated_bytes, &consumed);
     if (!chunk.ok()) return damaged(offset, chunk.status().message());
-    absl::StatusOr<std::vector<std::string>> lines =
-        ParseRCharacterVector(*chunk);
+    absl::StatusOr<std::vector<std::string>> lines = ParseRCharacterVector(*chunk);
     if (!lines.ok()) return damaged(offset, lines.status().message());
     novels.push_back(NovelFromLines(*lines));
     offset += 4 + consumed;

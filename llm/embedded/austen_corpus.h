@@ -19,8 +19,7 @@
 namespace kvp {
 
 // Where the Debian package puts its text.
-inline constexpr char kAustenDatabasePath[] =
-    "/usr/lib/R/site-library/janeaustenr/data/Rdata.rdb";
+inline constexpr char kAustenDatabasePath[] = "/usr/lib/R/site-library/janeaustenr/data/Rdata.rdb";
 
 struct Novel {
   // Lower case, for example "pride and prejudice".
@@ -31,12 +30,11 @@ struct Novel {
 };
 
 // Returns the novels in the order of the file (alphabetical by R name).
-// NOT_FOUND if the file cannot be opened, DATA_LOSS if it has another form.
+// NOT_FOUND if there is no such file, DATA_LOSS if it has another form.
 absl::StatusOr<std::vector<Novel>> ReadAustenNovels(const std::string& path);
 
 // Decodes the lines of one inflated chunk. Exposed for tests.
-absl::StatusOr<std::vector<std::string>> ParseRCharacterVector(
-    absl::string_view serialized);
+absl::StatusOr<std::vector<std::string>> ParseRCharacterVector(absl::string_view serialized);
 
 // Groups a novel's lines into paragraphs. Exposed for tests.
 Novel NovelFromLines(const std::vector<std::string>& lines);

@@ -1,7 +1,9 @@
 #include "llm/embedded/byte_pair_trainer.h"
 
 #include <cstddef>
+#include <cstdint>
 
+#include "absl/container/flat_hash_map.h"
 #include "absl/status/status.h"
 #include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
@@ -12,12 +14,8 @@ namespace {
 
 constexpr char kEndOfText[] = "<|endoftext|>";
 
-bool IsLetter(char c) {
-  return absl::ascii_isalpha(c) || static_cast<unsigned char>(c) >= 0x80;
-}
-bool IsOther(char c) {
-  return !IsLetter(c) && !absl::ascii_isdigit(c) && !absl::ascii_isspace(c);
-}
+bool IsLetter(char c) { return absl::ascii_isalpha(c) || static_cast<unsigned char>(c) >= 0x80; }
+bool IsOther(char c) { return !IsLetter(c) && !absl::ascii_isdigit(c) && !absl::ascii_isspace(c); }
 
 // Length of the run of characters from `begin` on which `matches`.
 template <typename Predicate>
@@ -30,8 +28,7 @@ size_t RunLength(absl::string_view text, size_t begin, Predicate matches) {
 int ByteId(char byte) { return kFirstByteId + static_cast<uint8_t>(byte); }
 
 // Replaces every occurrence of `pair` by `merged`, left to right.
-void MergePair(const std::pair<int, int>& pair, int merged,
-               std::vector<int32_t>* symbols) {
+void MergePair(const std::pair<int, int>& pair, int merged, std::vector<int32_t>* symbols) {
   size_t out = 0;
   for (size_t in = 0; in < symbols->size(); ++in, ++out) {
     if (in + 1 < symbols->size() && (*symbols)[in] == pair.first &&
@@ -45,8 +42,7 @@ void MergePair(const std::pair<int, int>& pair, int merged,
   symbols->resize(out);
 }
 
-bool HasPair(const std::vector<int32_t>& symbols,
-             const std::pair<int, int>& pair) {
+bool HasPair(const std::vector<int32_t>& symbols, const std::pair<int, int>& pair) {
   for (size_t i = 0; i + 1 < symbols.size(); ++i) {
     if (symbols[i] == pair.first && symbols[i + 1] == pair.second) return true;
   }
@@ -94,8 +90,7 @@ std::vector<absl::string_view> SplitPreTokens(absl::string_view text) {
     const absl::string_view rest = text.substr(begin);
     if (rest[0] == '\'') {
       bool contraction = false;
-      for (absl::string_view suffix :
-           {"'s", "'t", "'re", "'ve", "'m", "'ll", "'d"}) {
+      for (absl::string_view suffix : {"'s", "'t", "'re", "'ve", "'m", "'ll", "'d"}) {
         if (rest.substr(0, suffix.size()) == suffix) {
           take(suffix.size());
           contraction = true;
@@ -121,12 +116,10 @@ std::vector<absl::string_view> SplitPreTokens(absl::string_view text) {
   return pieces;
 }
 
-absl::StatusOr<BytePairVocabulary> TrainBytePairs(
-    absl::string_view text, int size,
-    const std::vector<std::string>& forced_pieces) {
+absl::StatusOr<BytePairVocabulary> TrainBytePairs(absl::string_view text, int size,
+                                                  const std::vector<std::string>& forced_pieces) {
   if (size < kFirstMergeId + static_cast<int>(forced_pieces.size())) {
-    return absl::InvalidArgumentError(
-        absl::StrCat("vocabulary of ", size, " tokens: too small"));
+    return absl::InvalidArgumentError(absl::StrCat("vocabulary of ", size, " tokens: too small"));
   }
   struct Word {
     std::vector<int32_t> symbols;
@@ -194,17 +187,14 @@ std::string TokenBytes(const BytePairVocabulary& vocabulary, int id) {
 }
 
 std::string TokenizerJson(const BytePairVocabulary& vocabulary) {
-  std::vector<std::string> entries = {
-      absl::StrCat("\"", kEndOfText, "\": ", kEndOfTextId)};
+  std::vector<std::string> entries = {absl::StrCat("\"", kEndOfText, "\": ", kEndOfTextId)};
   for (int id = kFirstByteId; id < vocabulary.size(); ++id) {
-    entries.push_back(absl::StrCat(
-        "\"", StandInJson(TokenBytes(vocabulary, id)), "\": ", id));
+    entries.push_back(absl::StrCat("\"", StandInJson(TokenBytes(vocabulary, id)), "\": ", id));
   }
   std::vector<std::string> merges;
   for (const auto& [left, right] : vocabulary.merges) {
-    merges.push_back(
-        absl::StrCat("\"", StandInJson(TokenBytes(vocabulary, left)), " ",
-                     StandInJson(TokenBytes(vocabulary, right)), "\""));
+    merges.push_back(absl::StrCat("\"", StandInJson(TokenBytes(vocabulary, left)), " ",
+                                  StandInJson(TokenBytes(vocabulary, right)), "\""));
   }
   return absl::StrCat(
       R"({
@@ -257,45 +247,6 @@ std::string TokenizerJson(const BytePairVocabulary& vocabulary) {
   }
 }
 )");
-}
-
-BytePairEncoder::BytePairEncoder(const BytePairVocabulary& vocabulary) {
-  for (size_t i = 0; i < vocabulary.merges.size(); ++i) {
-    ranks_[vocabulary.merges[i]] = i;
-  }
-}
-
-std::vector<int32_t> BytePairEncoder::Encode(absl::string_view text) {
-  std::vector<int32_t> ids;
-  for (absl::string_view piece : SplitPreTokens(text)) {
-    auto found = cache_.find(piece);
-    if (found == cache_.end()) {
-      found = cache_.emplace(piece, EncodePreToken(piece)).first;
-    }
-    ids.insert(ids.end(), found->second.begin(), found->second.end());
-  }
-  return ids;
-}
-
-std::vector<int32_t> BytePairEncoder::EncodePreToken(
-    absl::string_view piece) const {
-  std::vector<int32_t> symbols;
-  for (char c : piece) symbols.push_back(ByteId(c));
-  while (true) {
-    int best_rank = -1;
-    std::pair<int, int> best;
-    for (size_t i = 0; i + 1 < symbols.size(); ++i) {
-      const std::pair<int, int> pair(symbols[i], symbols[i + 1]);
-      const auto found = ranks_.find(pair);
-      if (found != ranks_.end() &&
-          (best_rank < 0 || found->second < best_rank)) {
-        best_rank = found->second;
-        best = pair;
-      }
-    }
-    if (best_rank < 0) return symbols;
-    MergePair(best, kFirstMergeId + best_rank, &symbols);
-  }
 }
 
 }  // namespace kvp

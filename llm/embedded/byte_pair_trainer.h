@@ -7,12 +7,10 @@
 #ifndef KVP_LLM_EMBEDDED_BYTE_PAIR_TRAINER_H_
 #define KVP_LLM_EMBEDDED_BYTE_PAIR_TRAINER_H_
 
-#include <cstdint>
 #include <string>
 #include <utility>
 #include <vector>
 
-#include "absl/container/flat_hash_map.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
 
@@ -34,9 +32,8 @@ struct BytePairVocabulary {
 // merges whether or not the text has them. Deterministic: of equally frequent
 // pairs the one with the smaller ids comes first. INVALID_ARGUMENT if `size`
 // doesn't hold the bytes and the forced pieces.
-absl::StatusOr<BytePairVocabulary> TrainBytePairs(
-    absl::string_view text, int size,
-    const std::vector<std::string>& forced_pieces);
+absl::StatusOr<BytePairVocabulary> TrainBytePairs(absl::string_view text, int size,
+                                                  const std::vector<std::string>& forced_pieces);
 
 // The bytes that token `id` stands for.
 std::string TokenBytes(const BytePairVocabulary& vocabulary, int id);
@@ -50,22 +47,6 @@ std::string TokenizerJson(const BytePairVocabulary& vocabulary);
 //   |\s+(?!\S)|\s+
 // Bytes outside ASCII count as letters.
 std::vector<absl::string_view> SplitPreTokens(absl::string_view text);
-
-// Encodes text with a vocabulary during its training. Remembers every
-// pre-token that it has seen, so that repeated text costs one look-up a word.
-// Not thread-safe.
-class BytePairEncoder {
- public:
-  explicit BytePairEncoder(const BytePairVocabulary& vocabulary);
-
-  std::vector<int32_t> Encode(absl::string_view text);
-
- private:
-  std::vector<int32_t> EncodePreToken(absl::string_view piece) const;
-
-  absl::flat_hash_map<std::pair<int, int>, int> ranks_;
-  absl::flat_hash_map<std::string, std::vector<int32_t>> cache_;
-};
 
 }  // namespace kvp
 

@@ -36,10 +36,9 @@ void ForEachWord(absl::string_view text, Visitor visit) {
 // Whether the period at the end of `text` belongs to an abbreviation.
 bool EndsWithAbbreviation(absl::string_view text) {
   const size_t space = text.rfind(' ');
-  const absl::string_view last =
-      space == absl::string_view::npos ? text : text.substr(space + 1);
-  return last == "Mr." || last == "Mrs." || last == "Dr." || last == "St." ||
-         last == "Capt." || last == "Col." || (last.size() == 2);
+  const absl::string_view last = space == absl::string_view::npos ? text : text.substr(space + 1);
+  return last == "Mr." || last == "Mrs." || last == "Dr." || last == "St." || last == "Capt." ||
+         last == "Col." || (last.size() == 2);
 }
 
 }  // namespace
@@ -62,8 +61,7 @@ std::string RetrievalTask::FullText() const {
 std::vector<std::string> SplitSentences(absl::string_view paragraph) {
   std::vector<std::string> sentences;
   std::string sentence;
-  for (absl::string_view word :
-       absl::StrSplit(paragraph, ' ', absl::SkipEmpty())) {
+  for (absl::string_view word : absl::StrSplit(paragraph, ' ', absl::SkipEmpty())) {
     absl::StrAppend(&sentence, " ", word);
     const size_t last = word.find_last_not_of("\"')");
     if (last == absl::string_view::npos) continue;
@@ -77,13 +75,12 @@ std::vector<std::string> SplitSentences(absl::string_view paragraph) {
   return sentences;
 }
 
-absl::StatusOr<RetrievalTaskGenerator> RetrievalTaskGenerator::Create(
-    absl::string_view text, CountTokens count_tokens) {
+absl::StatusOr<RetrievalTaskGenerator> RetrievalTaskGenerator::Create(absl::string_view text,
+                                                                      CountTokens count_tokens) {
   RetrievalTaskGenerator generator;
   generator.count_tokens_ = std::move(count_tokens);
   std::set<std::string> candidates;
-  for (absl::string_view paragraph :
-       absl::StrSplit(text, '\n', absl::SkipEmpty())) {
+  for (absl::string_view paragraph : absl::StrSplit(text, '\n', absl::SkipEmpty())) {
     for (std::string& sentence : SplitSentences(paragraph)) {
       ForEachWord(sentence, [&candidates](absl::string_view word) {
         if (word.size() >= kMinWordLetters &&
@@ -102,26 +99,21 @@ absl::StatusOr<RetrievalTaskGenerator> RetrievalTaskGenerator::Create(
   }
   if (generator.sentences_.empty() || generator.words_.size() < kMinWords) {
     return absl::InvalidArgumentError(absl::StrCat(
-        "retrieval text: ", generator.sentences_.size(), " sentences and ",
-        generator.words_.size(), " one-token words; at least 1 and ",
-        kMinWords, " are needed"));
+        "retrieval text: ", generator.sentences_.size(), " sentences and ", generator.words_.size(),
+        " one-token words; at least 1 and ", kMinWords, " are needed"));
   }
-  generator.needle_frame_tokens_ =
-      generator.count_tokens_(" ;") + generator.count_tokens_(" .");
+  generator.needle_frame_tokens_ = generator.count_tokens_(" ;") + generator.count_tokens_(" .");
   return generator;
 }
 
-absl::StatusOr<RetrievalTask> RetrievalTaskGenerator::Generate(
-    const RetrievalOptions& options, uint64_t seed) const {
-  const int64_t needle_tokens =
-      options.needles * static_cast<int64_t>(needle_frame_tokens_ + 2);
-  if (options.needles < 1 || options.questions < 0 ||
-      options.questions > options.needles ||
+absl::StatusOr<RetrievalTask> RetrievalTaskGenerator::Generate(const RetrievalOptions& options,
+                                                               uint64_t seed) const {
+  const int64_t needle_tokens = options.needles * static_cast<int64_t>(needle_frame_tokens_ + 2);
+  if (options.needles < 1 || options.questions < 0 || options.questions > options.needles ||
       options.context_tokens < needle_tokens) {
-    return absl::InvalidArgumentError(absl::StrCat(
-        "retrieval task: ", options.needles, " needles and ",
-        options.questions, " questions don't fit a context of ",
-        options.context_tokens, " tokens"));
+    return absl::InvalidArgumentError(
+        absl::StrCat("retrieval task: ", options.needles, " needles and ", options.questions,
+                     " questions don't fit a context of ", options.context_tokens, " tokens"));
   }
   const size_t filler_tokens = options.context_tokens - needle_tokens;
   SplitMix64 random(seed);
@@ -140,8 +132,7 @@ absl::StatusOr<RetrievalTask> RetrievalTaskGenerator::Generate(
     }
     if (next == sentences_.size() && tokens < filler_tokens) continue;
     if (next < sentences_.size()) {
-      for (absl::string_view word :
-           absl::StrSplit(sentences_[next].text, ' ', absl::SkipEmpty())) {
+      for (absl::string_view word : absl::StrSplit(sentences_[next].text, ' ', absl::SkipEmpty())) {
         const std::string piece = absl::StrCat(" ", word);
         const size_t piece_tokens = count_tokens_(piece);
         if (tokens + piece_tokens > filler_tokens) break;
@@ -153,9 +144,8 @@ absl::StatusOr<RetrievalTask> RetrievalTaskGenerator::Generate(
 
     absl::flat_hash_set<std::string> used;
     for (absl::string_view sentence : filler) {
-      ForEachWord(sentence, [&used](absl::string_view word) {
-        used.insert(absl::AsciiStrToLower(word));
-      });
+      ForEachWord(sentence,
+                  [&used](absl::string_view word) { used.insert(absl::AsciiStrToLower(word)); });
     }
     std::vector<absl::string_view> unused;
     for (const std::string& word : words_) {
@@ -173,8 +163,8 @@ absl::StatusOr<RetrievalTask> RetrievalTaskGenerator::Generate(
     size_t needle = 0;
     for (size_t i = 0; i <= filler.size(); ++i) {
       for (; needle < needles && gaps[needle] == i; ++needle) {
-        absl::StrAppend(&task.context, " ; ", unused[2 * needle], " ",
-                        unused[2 * needle + 1], " .");
+        absl::StrAppend(&task.context, " ; ", unused[2 * needle], " ", unused[2 * needle + 1],
+                        " .");
       }
       if (i < filler.size()) absl::StrAppend(&task.context, filler[i]);
     }
@@ -183,14 +173,13 @@ absl::StatusOr<RetrievalTask> RetrievalTaskGenerator::Generate(
     random.Shuffle(&order);
     for (int i = 0; i < options.questions; ++i) {
       task.questions.push_back(
-          {absl::StrCat(" ? ", unused[2 * order[i]]),
-           absl::StrCat(" ", unused[2 * order[i] + 1])});
+          {absl::StrCat(" ? ", unused[2 * order[i]]), absl::StrCat(" ", unused[2 * order[i] + 1])});
     }
     return task;
   }
-  return absl::InvalidArgumentError(absl::StrCat(
-      "retrieval task: the text has no run of ", filler_tokens,
-      " tokens that leaves ", 2 * options.needles, " unused words"));
+  return absl::InvalidArgumentError(absl::StrCat("retrieval task: the text has no run of ",
+                                                 filler_tokens, " tokens that leaves ",
+                                                 2 * options.needles, " unused words"));
 }
 
 }  // namespace kvp

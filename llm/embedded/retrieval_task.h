@@ -9,7 +9,7 @@
 //
 // A needle is " ; key value .", a question " ? key", its answer " value". Keys
 // and values are words of one token; all of them differ within a context and
-// none occurs among its filler, so every question has exactly one answer and
+// none is a word of its filler, so every question has exactly one answer and
 // recalling it takes the needle's cache entries. Questions come last and ask
 // for needles in random order, so a cache compressed after the context is
 // compressed without knowing them.
@@ -92,14 +92,13 @@ class RetrievalTaskGenerator {
   // lower-case words of at least three letters that are one token with their
   // leading space. `count_tokens` is called during creation and generation.
   // INVALID_ARGUMENT if the text has no sentences or too few such words.
-  static absl::StatusOr<RetrievalTaskGenerator> Create(
-      absl::string_view text, CountTokens count_tokens);
+  static absl::StatusOr<RetrievalTaskGenerator> Create(absl::string_view text,
+                                                       CountTokens count_tokens);
 
   // The same (text, tokenizer, options, seed) gives the same task.
   // INVALID_ARGUMENT if the options contradict each other, or if the text is
   // too short for the context or has too few words that don't occur in it.
-  absl::StatusOr<RetrievalTask> Generate(const RetrievalOptions& options,
-                                         uint64_t seed) const;
+  absl::StatusOr<RetrievalTask> Generate(const RetrievalOptions& options, uint64_t seed) const;
 
   // The words that keys and values are drawn from, without their leading
   // space, sorted.

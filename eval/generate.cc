@@ -1,0 +1,196 @@
+// generate: continues a prompt, with the prompt's cache compressed if that is wanted.
+
+#include <unistd.h>
+
+#include <iostream>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "absl/flags/flag.h"
+#include "absl/strings/str_cat.h"
+#include "eval/agents.h"
+#include "eval/generation.h"
+#include "eval/parallel.h"
+#include "eval/utf8_stream.h"
+#include "llm/decoder.h"
+#include "llm/tokenizer.h"
+#include "policy/policy.h"
+#include "policy/selection.h"
+#include "util/command_line.h"
+#include "util/logging.h"
+#include "util/malloc_tuning.h"
+#include "util/status_macros.h"
+#include "util/tensor_bytes.h"
+
+ABSL_FLAG(std::string, model, "", "Model directory in Hugging Face layout.");
+ABSL_FLAG(std::string, device, "cpu", "Where the model runs: cpu, cuda or cuda:N.");
+ABSL_FLAG(std::string, dtype, "float32", "What it computes in: float32, bfloat16 or float16.");
+ABSL_FLAG(std::string, prompt, "", "The text to continue.");
+ABSL_FLAG(int64_t, max_new_tokens, 64, "Tokens to generate at most.");
+ABSL_FLAG(double, temperature, 0, "0 takes the likeliest token; above, tokens are sampled.");
+ABSL_FLAG(int64_t, top_k, 0, "Sample among the likeliest K tokens only; 0: all.");
+ABSL_FLAG(double, top_p, 1, "Sample among the likeliest tokens that make up this probability.");
+ABSL_FLAG(uint64_t, seed, 0, "Seed of the sampling and of policy random.");
+ABSL_FLAG(std::string, agents, "", "agents.safetensors: compress with policy kvp.");
+ABSL_FLAG(std::string, policy, "",
+          "Compress with this policy: kvp, random, streaming_llm, k_norm or key_diff.");
+ABSL_FLAG(std::optional<double>, budget, std::nullopt,
+          "Share of the prompt's cache that a policy keeps, in (0, 1]. Default: 0.25.");
+ABSL_FLAG(
+    std::string, logits, "",
+    "Where the prompt's logits go: a safetensors file with fp32 \"logits\" [tokens, vocabulary].");
+ABSL_FLAG(int64_t, threads, 1, "Threads.");
+
+namespace kvp {
+namespace {
+
+constexpr char kUsage[] =
+    R"(generate: continues a prompt and prints the continuation, and nothing else, on stdout.
+
+With a policy the cache of the prompt, but for its last token, is compressed to the budget before that last token runs, so
+that all generated tokens see the compressed cache only. The first 4 and the last 16 entries are always kept.
+
+Examples:
+  kvp generate --model MODEL --prompt "It was" --max-new-tokens 20
+  kvp generate --model MODEL --prompt "It was" --temperature 0.8 --top-p 0.95 --seed 7
+  kvp generate --model MODEL --prompt "It was" --agents agents.safetensors --budget 0.125
+  kvp generate --model MODEL --prompt "It was" --max-new-tokens 0 --logits logits.safetensors)";
+
+constexpr double kDefaultBudget = 0.25;
+
+// The policy's name, "" for none; INVALID_ARGUMENT for flags that don't go together.
+absl::StatusOr<std::string> PolicyFromFlags() {
+  const std::string agents = absl::GetFlag(FLAGS_agents);
+  const std::string policy = absl::GetFlag(FLAGS_policy);
+  const std::optional<double> budget = absl::GetFlag(FLAGS_budget);
+  if (absl::GetFlag(FLAGS_model).empty()) return absl::InvalidArgumentError("--model is missing");
+  if (absl::GetFlag(FLAGS_prompt).empty()) {
+    return absl::InvalidArgumentError("--prompt is missing");
+  }
+  if (absl::GetFlag(FLAGS_threads) < 1) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("--threads: ", absl::GetFlag(FLAGS_threads), " is below 1"));
+  }
+  if (absl::GetFlag(FLAGS_max_new_tokens) < 0) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("--max-new-tokens: ", absl::GetFlag(FLAGS_max_new_tokens), " is below 0"));
+  }
+  if (policy == "oracle") {
+    return absl::InvalidArgumentError("--policy: oracle needs to know the future");
+  }
+  if (policy == "kvp" && agents.empty()) {
+    return absl::InvalidArgumentError("--policy: kvp needs --agents");
+  }
+  if (!policy.empty() && policy != "kvp" && !agents.empty()) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("--policy: ", policy, " has no use for --agents"));
+  }
+  if (budget && !(*budget > 0 && *budget <= 1)) {
+    return absl::InvalidArgumentError(absl::StrCat("--budget: ", *budget, " isn't in (0, 1]"));
+  }
+  if (budget && policy.empty() && agents.empty()) {
+    return absl::InvalidArgumentError("--budget needs --agents or --policy");
+  }
+  return policy.empty() && !agents.empty() ? "kvp" : policy;
+}
+
+absl::StatusOr<SamplingOptions> SamplingFromFlags() {
+  SamplingOptions sampling;
+  sampling.temperature = absl::GetFlag(FLAGS_temperature);
+  sampling.top_k = absl::GetFlag(FLAGS_top_k);
+  sampling.top_p = absl::GetFlag(FLAGS_top_p);
+  sampling.seed = absl::GetFlag(FLAGS_seed);
+  RETURN_IF_ERROR(sampling.Validate());
+  return sampling;
+}
+
+absl::Status Run(const std::string& policy_name, const SamplingOptions& sampling,
+                 const Policy* given_policy) {
+  std::unique_ptr<Policy> agents;
+  const Policy* policy = given_policy;
+  SetMathThreads(absl::GetFlag(FLAGS_threads));
+  const std::string model = absl::GetFlag(FLAGS_model);
+  Decoder::Options decoder_options;
+  decoder_options.device = absl::GetFlag(FLAGS_device);
+  decoder_options.dtype = absl::GetFlag(FLAGS_dtype);
+  ASSIGN_OR_RETURN(const std::unique_ptr<Decoder> decoder, Decoder::Load(model, decoder_options));
+  ASSIGN_OR_RETURN(const std::unique_ptr<Tokenizer> tokenizer,
+                   Tokenizer::Load(model + "/tokenizer.json"));
+  if (policy_name == "kvp") {
+    const std::string path = absl::GetFlag(FLAGS_agents);
+    RETURN_IF_ERROR(CheckAgents(path, *decoder).status());
+    PolicyOptions policy_options;
+    policy_options.agents_path = path;
+    ASSIGN_OR_RETURN(agents, MakePolicy(policy_name, policy_options));
+    policy = agents.get();
+  }
+
+  const std::vector<int32_t> prompt = tokenizer->EncodeSequence(absl::GetFlag(FLAGS_prompt));
+  GenerationOptions options;
+  options.max_new_tokens = absl::GetFlag(FLAGS_max_new_tokens);
+  options.sampling = sampling;
+  if (policy != nullptr) {
+    options.budget = absl::GetFlag(FLAGS_budget).value_or(kDefaultBudget);
+  }
+  const std::string logits_path = absl::GetFlag(FLAGS_logits);
+  options.prompt_logits = !logits_path.empty();
+  const int64_t length = static_cast<int64_t>(prompt.size()) + options.max_new_tokens;
+  if (length > decoder->config().max_positions) {
+    LogWarning(absl::StrCat(prompt.size(), " prompt tokens and ", options.max_new_tokens,
+                            " new ones exceed the ", decoder->config().max_positions,
+                            " positions that the model was trained for"));
+  }
+
+  Utf8Stream characters;
+  absl::Status decoded;
+  options.on_token = [&](int32_t token) {
+    const absl::StatusOr<std::string> bytes = tokenizer->Decode({token});
+    if (bytes.ok()) {
+      std::cout << characters.Push(*bytes) << std::flush;
+    } else if (decoded.ok()) {
+      decoded = bytes.status();
+    }
+  };
+  ASSIGN_OR_RETURN(const Generation generation,
+                   GenerateCompressed(*decoder, prompt, policy, options));
+  std::cout << characters.Finish();
+  // A shell's prompt should begin on its own line; a file or a pipe gets the continuation alone.
+  if (isatty(STDOUT_FILENO)) std::cout << "\n";
+  std::cout << std::flush;
+  RETURN_IF_ERROR(decoded);
+  if (!std::cout) return absl::UnavailableError("stdout: can't write");
+  if (!logits_path.empty()) {
+    RETURN_IF_ERROR(WriteTensors(logits_path, {{"logits", generation.prompt_logits}}));
+  }
+  if (policy != nullptr) {
+    LogInfo(absl::StrCat("policy ", policy->name(), ", budget ", options.budget, ": ",
+                         generation.cache_bytes, " of ", generation.full_cache_bytes,
+                         " cache bytes kept"));
+  }
+  return absl::OkStatus();
+}
+
+int Main(int argc, char** argv) {
+  TuneMallocForLargeBuffers();
+  const auto positional = ParseCommandLine(argc, argv, kUsage);
+  if (!positional.empty()) return UsageError("unexpected argument " + positional[0]);
+  const absl::StatusOr<std::string> name = PolicyFromFlags();
+  if (!name.ok()) return UsageError(name.status().message());
+  const absl::StatusOr<SamplingOptions> sampling = SamplingFromFlags();
+  if (!sampling.ok()) return UsageError(absl::StrCat("--", sampling.status().message()));
+  std::unique_ptr<Policy> policy;
+  if (!name->empty() && *name != "kvp") {
+    absl::StatusOr<std::unique_ptr<Policy>> made = MakePolicy(*name);
+    if (!made.ok()) return UsageError(absl::StrCat("--policy: ", made.status().message()));
+    policy = *std::move(made);
+  }
+  SetLogName("generate");
+  return ExitStatus(Run(*name, *sampling, policy.get()));
+}
+
+}  // namespace
+}  // namespace kvp
+
+int main(int argc, char** argv) { return kvp::Main(argc, argv); }

@@ -1,0 +1,121 @@
+#include "eval/generation.h"
+
+#include <memory>
+#include <vector>
+
+#include "ATen/ops/allclose.h"
+#include "eval/tiny_model.h"
+#include "gtest/gtest.h"
+#include "util/status_matchers.h"
+
+namespace kvp {
+namespace {
+
+using testing::HasSubstr;
+
+class GenerationTest : public testing::Test {
+ protected:
+  void SetUp() override {
+    const std::string directory = testing::TempDir() + "/tiny_generation";
+    ASSERT_OK(WriteTinyModel(directory, 6));
+    ASSERT_OK_AND_ASSIGN(decoder_, Decoder::Load(directory, {}));
+    for (int32_t i = 0; i < 65; ++i) prompt_.push_back((i * 37) % 256);
+    policy_ = *MakePolicy("key_diff");
+    options_.max_new_tokens = 8;
+  }
+
+  std::unique_ptr<Decoder> decoder_;
+  std::vector<int32_t> prompt_;
+  std::unique_ptr<Policy> policy_;
+  GenerationOptions options_;
+};
+
+TEST_F(GenerationTest, WithoutAPolicyItIsTheModelsOwnContinuation) {
+  KvCache cache = decoder_->NewCache();
+  ASSERT_OK_AND_ASSIGN(const at::Tensor logits, decoder_->Forward(prompt_, cache, {}));
+  ASSERT_OK_AND_ASSIGN(const std::vector<int32_t> expected,
+                       Generate(*decoder_, cache, logits[0], 8, {}));
+  ASSERT_OK_AND_ASSIGN(const Generation generation,
+                       GenerateCompressed(*decoder_, prompt_, nullptr, options_));
+  EXPECT_EQ(generation.tokens, expected);
+  EXPECT_EQ(generation.cache_bytes, generation.full_cache_bytes);
+  options_.budget = 1;
+  ASSERT_OK_AND_ASSIGN(const Generation whole,
+                       GenerateCompressed(*decoder_, prompt_, policy_.get(), options_));
+  EXPECT_EQ(whole.tokens, expected);
+}
+
+TEST_F(GenerationTest, ACompressedCacheIsUsedFromTheFirstTokenOn) {
+  options_.budget = 0.375;
+  options_.prompt_logits = true;
+  std::vector<int32_t> seen;
+  options_.on_token = [&seen](int32_t token) { seen.push_back(token); };
+  ASSERT_OK_AND_ASSIGN(const Generation generation,
+                       GenerateCompressed(*decoder_, prompt_, policy_.get(), options_));
+  EXPECT_EQ(generation.tokens, seen);
+  // 24 of the 64 entries that all but the last token made.
+  EXPECT_EQ(generation.cache_bytes * 64, generation.full_cache_bytes * 24);
+  EXPECT_EQ(generation.full_cache_bytes,
+            64 * kTinyLayers * kTinyKvHeads * kTinyHeadDim * 2 * int64_t{sizeof(float)});
+
+  KvCache cache = decoder_->NewCache();
+  const std::vector<int32_t> context(prompt_.begin(), prompt_.end() - 1);
+  Decoder::ForwardOptions all;
+  all.logits = Decoder::Logits::kAll;
+  ASSERT_OK_AND_ASSIGN(const at::Tensor before, decoder_->Forward(context, cache, all));
+  PolicyInput input;
+  for (int32_t head = 0; head < kTinyLayers * kTinyKvHeads; ++head) {
+    const int64_t layer = head / kTinyKvHeads;
+    const int64_t kv_head = head % kTinyKvHeads;
+    input.heads = {HeadId::FromIndex(head, kTinyKvHeads)};
+    input.keys = cache.keys(layer, kv_head).unsqueeze(0).clone();
+    input.values = cache.values(layer, kv_head).unsqueeze(0).clone();
+    input.positions = cache.positions(layer, kv_head);
+    ASSERT_OK_AND_ASSIGN(const at::Tensor scores, policy_->Score(input));
+    ASSERT_OK_AND_ASSIGN(const at::Tensor kept, SelectKept(scores, 24, ProtectedTokens{}));
+    ASSERT_OK(cache.Keep(layer, kv_head, kept[0]));
+  }
+  ASSERT_OK_AND_ASSIGN(const at::Tensor last, decoder_->Forward({prompt_.back()}, cache, {}));
+  ASSERT_OK_AND_ASSIGN(const std::vector<int32_t> expected,
+                       Generate(*decoder_, cache, last[0], 8, {}));
+  EXPECT_EQ(generation.tokens, expected);
+  ASSERT_EQ(generation.prompt_logits.size(0), 65);
+  EXPECT_TRUE(at::allclose(generation.prompt_logits.narrow(0, 0, 64), before, 1e-4, 1e-4));
+  EXPECT_TRUE(at::allclose(generation.prompt_logits[64], last[0], 1e-4, 1e-4));
+}
+
+TEST_F(GenerationTest, TheSameSeedSamplesTheSame) {
+  options_.sampling.temperature = 1;
+  options_.sampling.seed = 3;
+  options_.max_new_tokens = 16;
+  ASSERT_OK_AND_ASSIGN(const Generation first,
+                       GenerateCompressed(*decoder_, prompt_, nullptr, options_));
+  ASSERT_OK_AND_ASSIGN(const Generation again,
+                       GenerateCompressed(*decoder_, prompt_, nullptr, options_));
+  EXPECT_EQ(first.tokens, again.tokens);
+  options_.sampling.seed = 4;
+  ASSERT_OK_AND_ASSIGN(const Generation other,
+                       GenerateCompressed(*decoder_, prompt_, nullptr, options_));
+  EXPECT_NE(first.tokens, other.tokens);
+}
+
+TEST_F(GenerationTest, APromptOfOneTokenHasNothingToCompress) {
+  options_.budget = 0.25;
+  ASSERT_OK_AND_ASSIGN(const Generation generation,
+                       GenerateCompressed(*decoder_, {42}, policy_.get(), options_));
+  EXPECT_EQ(generation.cache_bytes, generation.full_cache_bytes);
+}
+
+TEST_F(GenerationTest, RefusesWhatItCantRun) {
+  EXPECT_THAT(GenerateCompressed(*decoder_, {}, nullptr, options_),
+              StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("no tokens")));
+  options_.budget = 0.5;
+  EXPECT_THAT(GenerateCompressed(*decoder_, prompt_, nullptr, options_),
+              StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("policy")));
+  options_.budget = 2;
+  EXPECT_THAT(GenerateCompressed(*decoder_, prompt_, policy_.get(), options_),
+              StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("budget 2")));
+}
+
+}  // namespace
+}  // namespace kvp

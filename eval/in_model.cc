@@ -1,0 +1,379 @@
+#include "eval/in_model.h"
+
+#include <algorithm>
+#include <chrono>
+#include <cmath>
+#include <map>
+#include <optional>
+
+#include "ATen/core/grad_mode.h"
+#include "ATen/ops/log_softmax.h"
+#include "ATen/ops/tensor.h"
+#include "absl/strings/str_cat.h"
+#include "absl/synchronization/mutex.h"
+#include "eval/compression.h"
+#include "eval/importance_observer.h"
+#include "eval/parallel.h"
+#include "eval/statistics.h"
+#include "util/status_macros.h"
+
+namespace kvp {
+namespace {
+
+// A prompt or a window: what is compressed, what follows, and which of the following tokens count.
+struct Sequence {
+  std::vector<int32_t> context;
+  std::vector<int32_t> continuation;
+  std::vector<int64_t> target_rows;    // rows of the continuation's logits
+  std::vector<int64_t> target_tokens;  // the right token of each
+  uint64_t seed = 0;
+  bool is_text = false;
+  std::string task;
+};
+
+Sequence SequenceOf(const EvaluationPrompt& prompt) {
+  Sequence sequence;
+  sequence.context = prompt.context;
+  sequence.continuation = prompt.Continuation();
+  int64_t row = 0;
+  for (const EvaluationPrompt::Question& question : prompt.questions) {
+    row += static_cast<int64_t>(question.tokens.size());
+    sequence.target_rows.push_back(row - 1);
+    sequence.target_tokens.push_back(question.answer);
+    ++row;
+  }
+  sequence.seed = prompt.sequence_seed;
+  sequence.task = prompt.task;
+  return sequence;
+}
+
+Sequence SequenceOf(const TextWindow& window) {
+  Sequence sequence;
+  sequence.context = window.context;
+  sequence.continuation = window.continuation;
+  for (size_t i = 1; i < window.continuation.size(); ++i) {
+    sequence.target_rows.push_back(static_cast<int64_t>(i) - 1);
+    sequence.target_tokens.push_back(window.continuation[i]);
+  }
+  sequence.seed = window.sequence_seed;
+  sequence.is_text = true;
+  return sequence;
+}
+
+// What one sequence gave with one cache.
+struct Outcome {
+  int64_t correct = 0;
+  double nats = 0;  // summed over the targets
+  double cache_bytes = 0;
+};
+
+// The whole cache, then every policy's budgets.
+struct SequenceOutcomes {
+  Outcome full;
+  std::vector<std::vector<Outcome>> compressed;  // [policy][budget]
+};
+
+struct Costs {
+  std::vector<double> prefill_ms;
+  std::vector<double> full_decode_ms;
+  std::vector<std::vector<double>> score_ms;                 // [policy]
+  std::vector<std::vector<std::vector<double>>> compact_ms;  // [policy][budget]
+  std::vector<std::vector<std::vector<double>>> decode_ms;   // [policy][budget]
+};
+
+double Median(std::vector<double> values) {
+  if (values.empty()) return 0;
+  std::sort(values.begin(), values.end());
+  const size_t middle = values.size() / 2;
+  return values.size() % 2 == 1 ? values[middle] : (values[middle - 1] + values[middle]) / 2;
+}
+
+class Stopwatch {
+ public:
+  double Milliseconds() const {
+    return std::chrono::duration<double, std::milli>(Clock::now() - begin_).count();
+  }
+
+ private:
+  using Clock = std::chrono::steady_clock;
+  const Clock::time_point begin_ = Clock::now();
+};
+
+// An accelerator computes behind the program's back until a value is asked for.
+void WaitFor(const at::Tensor& tensor) {
+  if (!tensor.is_cpu()) tensor.flatten()[0].item();
+}
+
+absl::Status Annotate(const absl::Status& status, absl::string_view what) {
+  if (status.ok()) return status;
+  return absl::Status(status.code(), absl::StrCat(what, ": ", status.message()));
+}
+
+class InModelEvaluation {
+ public:
+  InModelEvaluation(const Decoder& decoder, const std::vector<const Policy*>& policies,
+                    const InModelOptions& options)
+      : decoder_(decoder), policies_(policies), options_(options) {}
+
+  absl::StatusOr<SequenceOutcomes> Run(const Sequence& sequence) const {
+    const at::NoGradGuard no_gradients;
+    KvCache cache = decoder_.NewCache();
+    RETURN_IF_ERROR(Prefill(sequence, cache));
+    SequenceOutcomes outcomes;
+    at::Tensor importance;
+    {
+      KvCache whole = cache;
+      ImportanceObserver observer(static_cast<int64_t>(sequence.context.size()));
+      outcomes.full.cache_bytes = static_cast<double>(whole.allocated_bytes());
+      RETURN_IF_ERROR(Answer(sequence, &observer, whole, outcomes.full));
+      importance = observer.importance();
+    }
+    ASSIGN_OR_RETURN(PolicyInput input, InputOfCache(cache, sequence.seed));
+    input.importance = importance;
+    for (const Policy* policy : policies_) {
+      absl::StatusOr<at::Tensor> scores = policy->Score(input);
+      if (!scores.ok()) return Annotate(scores.status(), absl::StrCat("policy ", policy->name()));
+      outcomes.compressed.emplace_back();
+      for (double budget : options_.budgets) {
+        KvCache compressed = cache;
+        RETURN_IF_ERROR(
+            Annotate(CompressCache(*scores, budget, options_.protected_tokens, compressed),
+                     absl::StrCat("policy ", policy->name(), ", budget ", budget)));
+        Outcome outcome;
+        outcome.cache_bytes = static_cast<double>(compressed.allocated_bytes());
+        RETURN_IF_ERROR(Answer(sequence, nullptr, compressed, outcome));
+        outcomes.compressed.back().push_back(outcome);
+      }
+    }
+    return outcomes;
+  }
+
+  // Adds one measurement of everything to `costs`.
+  absl::Status Time(const Sequence& sequence, Costs& costs) const {
+    const at::NoGradGuard no_gradients;
+    KvCache cache = decoder_.NewCache();
+    const Stopwatch prefill;
+    RETURN_IF_ERROR(Prefill(sequence, cache));
+    WaitFor(cache.keys(cache.layers() - 1, 0));
+    costs.prefill_ms.push_back(prefill.Milliseconds());
+
+    at::Tensor importance;
+    {
+      KvCache whole = cache;
+      ImportanceObserver observer(static_cast<int64_t>(sequence.context.size()));
+      Outcome ignored;
+      RETURN_IF_ERROR(Answer(sequence, &observer, whole, ignored));
+      importance = observer.importance();
+    }
+    {
+      KvCache whole = cache;
+      ASSIGN_OR_RETURN(const double decode_ms, DecodeMs(sequence, whole));
+      costs.full_decode_ms.push_back(decode_ms);
+    }
+    for (size_t i = 0; i < policies_.size(); ++i) {
+      const Stopwatch scoring;
+      ASSIGN_OR_RETURN(PolicyInput input, InputOfCache(cache, sequence.seed));
+      input.importance = importance;
+      ASSIGN_OR_RETURN(const at::Tensor scores, policies_[i]->Score(input));
+      WaitFor(scores);
+      costs.score_ms[i].push_back(scoring.Milliseconds());
+      for (size_t b = 0; b < options_.budgets.size(); ++b) {
+        KvCache compressed = cache;
+        const Stopwatch compaction;
+        RETURN_IF_ERROR(
+            CompressCache(scores, options_.budgets[b], options_.protected_tokens, compressed));
+        WaitFor(compressed.values(cache.layers() - 1, 0));
+        costs.compact_ms[i][b].push_back(compaction.Milliseconds());
+        ASSIGN_OR_RETURN(const double decode_ms, DecodeMs(sequence, compressed));
+        costs.decode_ms[i][b].push_back(decode_ms);
+      }
+    }
+    return absl::OkStatus();
+  }
+
+ private:
+  absl::Status Prefill(const Sequence& sequence, KvCache& cache) const {
+    Decoder::ForwardOptions forward;
+    forward.logits = Decoder::Logits::kNone;
+    return decoder_.Forward(sequence.context, cache, forward).status();
+  }
+
+  // Runs the continuation behind `cache` and adds what the logits say of the targets.
+  absl::Status Answer(const Sequence& sequence, AttentionObserver* observer, KvCache& cache,
+                      Outcome& outcome) const {
+    Decoder::ForwardOptions forward;
+    forward.logits = Decoder::Logits::kAll;
+    forward.observer = observer;
+    ASSIGN_OR_RETURN(at::Tensor logits, decoder_.Forward(sequence.continuation, cache, forward));
+    logits = logits.cpu().index_select(0, at::tensor(sequence.target_rows, at::kLong));
+    const at::Tensor right = at::tensor(sequence.target_tokens, at::kLong);
+    outcome.correct = logits.argmax(1).eq(right).sum().item<int64_t>();
+    outcome.nats =
+        -at::log_softmax(logits, 1).gather(1, right.unsqueeze(1)).sum(at::kDouble).item<double>();
+    return absl::OkStatus();
+  }
+
+  // Milliseconds for a token of greedy decoding behind `cache`; the first two tokens warm up.
+  absl::StatusOr<double> DecodeMs(const Sequence& sequence, KvCache& cache) const {
+    constexpr int64_t kWarmUpTokens = 2;
+    int32_t token = sequence.continuation.front();
+    std::optional<Stopwatch> watch;
+    for (int64_t i = 0; i < kWarmUpTokens + options_.timed_decode_tokens; ++i) {
+      if (i == kWarmUpTokens) watch.emplace();
+      ASSIGN_OR_RETURN(const at::Tensor logits, decoder_.Forward({token}, cache, {}));
+      token = static_cast<int32_t>(logits.argmax().item<int64_t>());
+    }
+    return watch->Milliseconds() / static_cast<double>(options_.timed_decode_tokens);
+  }
+
+  const Decoder& decoder_;
+  const std::vector<const Policy*>& policies_;
+  const InModelOptions& options_;
+};
+
+// Sums one cache's outcomes up over all sequences.
+class CacheMeans {
+ public:
+  void Add(const Sequence& sequence, const Outcome& outcome, const Outcome& full) {
+    const int64_t targets = static_cast<int64_t>(sequence.target_rows.size());
+    share_.Add(outcome.cache_bytes / full.cache_bytes);
+    if (sequence.is_text) {
+      text_tokens_ += targets;
+      nats_ += outcome.nats;
+      window_nats_.Add(outcome.nats / static_cast<double>(targets));
+      nats_over_full_.Add((outcome.nats - full.nats) / static_cast<double>(targets));
+      text_bytes_.Add(outcome.cache_bytes);
+      return;
+    }
+    correct_ += outcome.correct;
+    questions_ += targets;
+    prompt_accuracy_.Add(static_cast<double>(outcome.correct) / static_cast<double>(targets));
+    auto& [task_correct, task_questions] = tasks_[sequence.task];
+    task_correct += outcome.correct;
+    task_questions += targets;
+    bytes_.Add(outcome.cache_bytes);
+  }
+
+  CacheResult Result() const {
+    CacheResult result;
+    if (questions_ > 0) {
+      result.accuracy = static_cast<double>(correct_) / static_cast<double>(questions_);
+    }
+    result.accuracy_standard_error = prompt_accuracy_.standard_error();
+    result.correct = correct_;
+    result.questions = questions_;
+    for (const auto& [task, counts] : tasks_) {
+      result.tasks[task] = static_cast<double>(counts.first) / static_cast<double>(counts.second);
+    }
+    if (text_tokens_ > 0) {
+      result.nats_per_token = nats_ / static_cast<double>(text_tokens_);
+      result.perplexity = std::exp(result.nats_per_token);
+      result.nats_standard_error = window_nats_.standard_error();
+      result.nats_over_full_cache = nats_over_full_.mean();
+      result.nats_over_full_cache_standard_error = nats_over_full_.standard_error();
+      result.perplexity_tokens = text_tokens_;
+    }
+    result.cache_bytes = bytes_.count() > 0 ? bytes_.mean() : text_bytes_.mean();
+    result.cache_share = share_.mean();
+    return result;
+  }
+
+ private:
+  int64_t correct_ = 0;
+  int64_t questions_ = 0;
+  RunningMean prompt_accuracy_;
+  std::map<std::string, std::pair<int64_t, int64_t>> tasks_;
+  int64_t text_tokens_ = 0;
+  double nats_ = 0;
+  RunningMean window_nats_;
+  RunningMean nats_over_full_;
+  RunningMean bytes_;
+  RunningMean text_bytes_;
+  RunningMean share_;
+};
+
+absl::StatusOr<Costs> MeasureCosts(const InModelEvaluation& evaluation,
+                                   const std::vector<Sequence>& sequences, size_t policies,
+                                   size_t budgets, int64_t count) {
+  const auto empty = [&] {
+    Costs costs;
+    costs.score_ms.resize(policies);
+    costs.compact_ms.assign(policies, std::vector<std::vector<double>>(budgets));
+    costs.decode_ms = costs.compact_ms;
+    return costs;
+  };
+  Costs costs = empty();
+  if (count < 1) return costs;
+  Costs warm_up = empty();
+  RETURN_IF_ERROR(evaluation.Time(sequences.front(), warm_up));
+  for (int64_t i = 0; i < std::min<int64_t>(count, sequences.size()); ++i) {
+    RETURN_IF_ERROR(evaluation.Time(sequences[i], costs));
+  }
+  return costs;
+}
+
+}  // namespace
+
+absl::StatusOr<InModelResults> EvaluateInModel(const Decoder& decoder,
+                                               const std::vector<EvaluationPrompt>& prompts,
+                                               const std::vector<TextWindow>& windows,
+                                               const std::vector<const Policy*>& policies,
+                                               const InModelOptions& options) {
+  for (double budget : options.budgets) RETURN_IF_ERROR(BudgetTokens(budget, 1).status());
+  std::vector<Sequence> sequences;
+  RunningMean context_tokens;
+  for (const EvaluationPrompt& prompt : prompts) {
+    RETURN_IF_ERROR(CheckPrompt(prompt));
+    sequences.push_back(SequenceOf(prompt));
+    context_tokens.Add(static_cast<double>(prompt.context.size()));
+  }
+  for (const TextWindow& window : windows) sequences.push_back(SequenceOf(window));
+  if (sequences.empty()) {
+    return absl::InvalidArgumentError("nothing to run: neither a prompt nor a text window");
+  }
+
+  const InModelEvaluation evaluation(decoder, policies, options);
+  const int64_t count = static_cast<int64_t>(sequences.size());
+  std::vector<SequenceOutcomes> outcomes(sequences.size());
+  // Prompts side by side use the cores better than threads within these small operations, and times
+  // taken on one thread don't hang on what else the machine does.
+  const SingleThreadedMath single;
+  absl::Mutex mutex;
+  int64_t done = 0;
+  RETURN_IF_ERROR(ParallelFor(count, options.threads, [&](int64_t i) -> absl::Status {
+    ASSIGN_OR_RETURN(outcomes[i], evaluation.Run(sequences[i]));
+    absl::MutexLock lock(&mutex);
+    if (options.progress) options.progress(++done, count);
+    return absl::OkStatus();
+  }));
+  ASSIGN_OR_RETURN(const Costs costs,
+                   MeasureCosts(evaluation, sequences, policies.size(), options.budgets.size(),
+                                options.timed_sequences));
+
+  const auto result = [&](const auto& outcome_of) {
+    CacheMeans means;
+    for (size_t i = 0; i < sequences.size(); ++i) {
+      means.Add(sequences[i], outcome_of(outcomes[i]), outcomes[i].full);
+    }
+    return means.Result();
+  };
+  InModelResults results;
+  results.prefill_ms = Median(costs.prefill_ms);
+  results.context_tokens = context_tokens.count() == 0 ? 0 : context_tokens.mean();
+  results.full_cache = result([](const SequenceOutcomes& outcome) { return outcome.full; });
+  results.full_cache.decode_ms_per_token = Median(costs.full_decode_ms);
+  for (size_t p = 0; p < policies.size(); ++p) {
+    ByBudget<CacheResult> cells;
+    for (size_t b = 0; b < options.budgets.size(); ++b) {
+      CacheResult& cell = cells[options.budgets[b]];
+      cell = result([&](const SequenceOutcomes& outcome) { return outcome.compressed[p][b]; });
+      cell.score_ms = Median(costs.score_ms[p]);
+      cell.compact_ms = Median(costs.compact_ms[p][b]);
+      cell.decode_ms_per_token = Median(costs.decode_ms[p][b]);
+    }
+    results.policies.emplace_back(policies[p]->name(), std::move(cells));
+  }
+  return results;
+}
+
+}  // namespace kvp

@@ -1,0 +1,238 @@
+#include "eval/in_model.h"
+
+#include <algorithm>
+#include <cmath>
+#include <memory>
+#include <random>
+#include <vector>
+
+#include "ATen/ops/log_softmax.h"
+#include "eval/compression.h"
+#include "eval/importance_observer.h"
+#include "eval/tiny_model.h"
+#include "gtest/gtest.h"
+#include "util/status_matchers.h"
+
+namespace kvp {
+namespace {
+
+using testing::HasSubstr;
+
+constexpr int64_t kContext = 64;
+
+class InModelTest : public testing::Test {
+ protected:
+  void SetUp() override {
+    const std::string directory = testing::TempDir() + "/tiny_in_model";
+    ASSERT_OK(WriteTinyModel(directory, 5));
+    ASSERT_OK_AND_ASSIGN(decoder_, Decoder::Load(directory, {}));
+    std::mt19937_64 random(9);
+    const auto tokens = [&random](int64_t count, int32_t first, int32_t end) {
+      std::vector<int32_t> result;
+      for (int64_t i = 0; i < count; ++i) {
+        result.push_back(first + static_cast<int32_t>(random() % (end - first)));
+      }
+      return result;
+    };
+    for (int32_t i = 0; i < 4; ++i) {
+      EvaluationPrompt prompt;
+      prompt.task = i % 2 == 0 ? "even" : "odd";
+      prompt.context = tokens(kContext, 0, 200);
+      prompt.questions = {{tokens(2, 200, 230), 230}, {tokens(3, 200, 230), 231 + i}};
+      prompt.sequence_seed = i;
+      prompts_.push_back(prompt);
+      windows_.push_back({tokens(kContext, 0, 256), tokens(9, 0, 256), uint64_t(i)});
+    }
+    for (const char* name : {"oracle", "random", "streaming_llm", "k_norm", "key_diff"}) {
+      owned_.push_back(*MakePolicy(name));
+      policies_.push_back(owned_.back().get());
+    }
+    options_.timed_sequences = 0;
+  }
+
+  std::unique_ptr<Decoder> decoder_;
+  std::vector<EvaluationPrompt> prompts_;
+  std::vector<TextWindow> windows_;
+  std::vector<std::unique_ptr<Policy>> owned_;
+  std::vector<const Policy*> policies_;
+  InModelOptions options_;
+};
+
+TEST_F(InModelTest, KeepingEverythingIsTheWholeCacheExactly) {
+  options_.budgets = {1};
+  ASSERT_OK_AND_ASSIGN(const InModelResults results,
+                       EvaluateInModel(*decoder_, prompts_, windows_, policies_, options_));
+  ASSERT_EQ(results.policies.size(), policies_.size());
+  for (const auto& [name, cells] : results.policies) {
+    const CacheResult& cell = cells.at(1);
+    EXPECT_EQ(cell.correct, results.full_cache.correct) << name;
+    EXPECT_EQ(cell.nats_per_token, results.full_cache.nats_per_token) << name;
+    EXPECT_EQ(cell.cache_bytes, results.full_cache.cache_bytes) << name;
+  }
+}
+
+TEST_F(InModelTest, TheCacheHoldsTheBudgetsShareOfBytes) {
+  options_.budgets = {0.5, 0.25};
+  ASSERT_OK_AND_ASSIGN(const InModelResults results,
+                       EvaluateInModel(*decoder_, prompts_, {}, policies_, options_));
+  const double entry_bytes = 2 * kTinyHeadDim * sizeof(float) * kTinyLayers * kTinyKvHeads;
+  EXPECT_DOUBLE_EQ(results.full_cache.cache_bytes, kContext * entry_bytes);
+  for (const auto& [name, cells] : results.policies) {
+    EXPECT_DOUBLE_EQ(cells.at(0.5).cache_bytes, kContext / 2 * entry_bytes) << name;
+    EXPECT_DOUBLE_EQ(cells.at(0.25).cache_bytes, kContext / 4 * entry_bytes) << name;
+    EXPECT_DOUBLE_EQ(cells.at(0.25).cache_share, 0.25) << name;
+  }
+}
+
+TEST_F(InModelTest, AgreesWithTheProtocolDoneByHandTokenByToken) {
+  options_.budgets = {0.375};
+  ASSERT_OK_AND_ASSIGN(const InModelResults results,
+                       EvaluateInModel(*decoder_, prompts_, windows_, {policies_[4]}, options_));
+
+  const auto compressed = [&](const std::vector<int32_t>& context, uint64_t seed) {
+    KvCache cache = decoder_->NewCache();
+    EXPECT_OK(decoder_->Forward(context, cache, {}));
+    const at::Tensor scores = *policies_[4]->Score(*InputOfCache(cache, seed));
+    for (int64_t head = 0; head < kTinyLayers * kTinyKvHeads; ++head) {
+      const at::Tensor kept = *SelectKept(scores[head].unsqueeze(0), 24, ProtectedTokens{4, 16});
+      EXPECT_OK(cache.Keep(head / kTinyKvHeads, head % kTinyKvHeads, kept[0]));
+    }
+    return cache;
+  };
+  int64_t correct = 0;
+  for (const EvaluationPrompt& prompt : prompts_) {
+    KvCache cache = compressed(prompt.context, prompt.sequence_seed);
+    for (const EvaluationPrompt::Question& question : prompt.questions) {
+      at::Tensor logits;
+      for (int32_t token : question.tokens) logits = *decoder_->Forward({token}, cache, {});
+      correct += logits.argmax().item<int64_t>() == question.answer;
+      EXPECT_OK(decoder_->Forward({question.answer}, cache, {}));
+    }
+  }
+  double nats = 0;
+  for (const TextWindow& window : windows_) {
+    KvCache cache = compressed(window.context, window.sequence_seed);
+    for (size_t i = 0; i + 1 < window.continuation.size(); ++i) {
+      const at::Tensor logits = *decoder_->Forward({window.continuation[i]}, cache, {});
+      nats -= at::log_softmax(logits, 1)[0][window.continuation[i + 1]].item<double>();
+    }
+  }
+  const CacheResult& cell = results.policies[0].second.at(0.375);
+  EXPECT_EQ(cell.correct, correct);
+  EXPECT_EQ(cell.questions, 8);
+  EXPECT_EQ(cell.perplexity_tokens, 4 * 8);
+  EXPECT_NEAR(cell.nats_per_token, nats / 32, 1e-5);
+  EXPECT_NEAR(cell.perplexity, std::exp(nats / 32), 1e-3);
+}
+
+TEST_F(InModelTest, TasksAreCountedApart) {
+  options_.budgets = {0.5};
+  ASSERT_OK_AND_ASSIGN(const InModelResults results,
+                       EvaluateInModel(*decoder_, prompts_, {}, {policies_[0]}, options_));
+  const CacheResult& cell = results.policies[0].second.at(0.5);
+  ASSERT_EQ(cell.tasks.size(), 2);
+  EXPECT_NEAR((cell.tasks.at("even") + cell.tasks.at("odd")) / 2, cell.accuracy, 1e-12);
+  EXPECT_DOUBLE_EQ(results.context_tokens, kContext);
+}
+
+TEST_F(InModelTest, ThreadsDontChangeResults) {
+  ASSERT_OK_AND_ASSIGN(const InModelResults one,
+                       EvaluateInModel(*decoder_, prompts_, windows_, policies_, options_));
+  options_.threads = 3;
+  ASSERT_OK_AND_ASSIGN(const InModelResults three,
+                       EvaluateInModel(*decoder_, prompts_, windows_, policies_, options_));
+  for (size_t p = 0; p < policies_.size(); ++p) {
+    for (double budget : options_.budgets) {
+      const CacheResult& a = one.policies[p].second.at(budget);
+      const CacheResult& b = three.policies[p].second.at(budget);
+      EXPECT_EQ(a.correct, b.correct);
+      EXPECT_EQ(a.nats_per_token, b.nats_per_token);
+      EXPECT_EQ(a.cache_bytes, b.cache_bytes);
+    }
+  }
+}
+
+TEST_F(InModelTest, TimesAreMeasured) {
+  options_.budgets = {0.5};
+  options_.timed_sequences = 2;
+  options_.timed_decode_tokens = 2;
+  ASSERT_OK_AND_ASSIGN(const InModelResults results,
+                       EvaluateInModel(*decoder_, prompts_, {}, policies_, options_));
+  EXPECT_GT(results.prefill_ms, 0);
+  EXPECT_GT(results.full_cache.decode_ms_per_token, 0);
+  for (const auto& [name, cells] : results.policies) {
+    EXPECT_GT(cells.at(0.5).score_ms, 0) << name;
+    EXPECT_GT(cells.at(0.5).compact_ms, 0) << name;
+    EXPECT_GT(cells.at(0.5).decode_ms_per_token, 0) << name;
+  }
+}
+
+TEST_F(InModelTest, RefusesWhatItCantRun) {
+  EXPECT_THAT(EvaluateInModel(*decoder_, {}, {}, policies_, options_),
+              StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("nothing to run")));
+  options_.budgets = {0};
+  EXPECT_THAT(EvaluateInModel(*decoder_, prompts_, {}, policies_, options_),
+              StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("budget 0")));
+  options_.budgets = {0.5};
+  prompts_[2].questions[1].answer = prompts_[2].questions[0].answer;
+  EXPECT_THAT(EvaluateInModel(*decoder_, prompts_, {}, policies_, options_),
+              StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("question 1")));
+}
+
+// Keeps copies of the post-RoPE queries.
+class QueryRecorder : public AttentionObserver {
+ public:
+  absl::Status OnAttention(int64_t layer, const at::Tensor& queries, int64_t first_position,
+                           const KvCache& cache) override {
+    this->queries.push_back(queries.clone());
+    return absl::OkStatus();
+  }
+  std::vector<at::Tensor> queries;  // by layer, for a pass of one chunk
+};
+
+TEST_F(InModelTest, ImportanceIsTheAttentionThatTheContinuationPays) {
+  const std::vector<int32_t> continuation = {7, 200, 31};
+  KvCache cache = decoder_->NewCache();
+  ASSERT_OK(decoder_->Forward(prompts_[0].context, cache, {}));
+  KvCache recorded = cache;
+  ImportanceObserver observer(kContext);
+  QueryRecorder recorder;
+  Decoder::ForwardOptions forward;
+  forward.observer = &recorder;
+  ASSERT_OK(decoder_->Forward(continuation, recorded, forward));
+  forward.observer = &observer;
+  forward.chunk_tokens = 2;
+  ASSERT_OK(decoder_->Forward(continuation, cache, forward));
+  const at::Tensor importance = observer.importance();
+  ASSERT_EQ(importance.size(0), kTinyLayers * kTinyKvHeads);
+  ASSERT_EQ(importance.size(1), kContext);
+
+  const double scale = 1 / std::sqrt(double{kTinyHeadDim});
+  for (int64_t head = 0; head < importance.size(0); ++head) {
+    const at::Tensor& queries = recorder.queries[head / kTinyKvHeads];
+    const at::Tensor keys = recorded.keys(head / kTinyKvHeads, head % kTinyKvHeads);
+    std::vector<double> expected(kContext, 0);
+    for (int64_t j = 0; j < 3; ++j) {
+      std::vector<double> largest(kContext, 0);
+      for (int64_t h = 0; h < 2; ++h) {
+        const at::Tensor query = queries[2 * (head % kTinyKvHeads) + h][j];
+        std::vector<double> weights;
+        double sum = 0;
+        for (int64_t i = 0; i <= kContext + j; ++i) {
+          weights.push_back(std::exp(scale * query.dot(keys[i]).item<double>()));
+          sum += weights.back();
+        }
+        for (int64_t i = 0; i < kContext; ++i) {
+          largest[i] = std::max(largest[i], weights[i] / sum);
+        }
+      }
+      for (int64_t i = 0; i < kContext; ++i) expected[i] += largest[i];
+    }
+    for (int64_t i = 0; i < kContext; ++i) {
+      EXPECT_NEAR(importance[head][i].item<double>(), expected[i], 1e-5);
+    }
+  }
+}
+
+}  // namespace
+}  // namespace kvp

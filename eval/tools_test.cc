@@ -1,0 +1,163 @@
+// The tools as a shell sees them: exit status, stdout, files.
+
+#include <sys/wait.h>
+
+#include <algorithm>
+#include <cstdlib>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "eval/results.h"
+#include "eval/tiny_model.h"
+#include "eval/utf8_stream.h"
+#include "gtest/gtest.h"
+#include "llm/decoder.h"
+#include "llm/sampling.h"
+#include "llm/tokenizer.h"
+#include "util/file.h"
+#include "util/safetensors.h"
+#include "util/status_matchers.h"
+
+namespace kvp {
+namespace {
+
+using testing::HasSubstr;
+
+struct ToolRun {
+  int status = -1;
+  std::string out;
+  std::string err;
+};
+
+// Runs a tool of this folder with arguments that the shell takes apart.
+ToolRun RunTool(const std::string& tool, const std::string& arguments) {
+  const std::string out = testing::TempDir() + "/out";
+  const std::string err = testing::TempDir() + "/err";
+  const int status =
+      std::system(absl::StrCat("eval/", tool, " ", arguments, " > ", out, " 2> ", err).c_str());
+  return {WEXITSTATUS(status), *ReadFile(out), *ReadFile(err)};
+}
+
+class ToolsTest : public testing::Test {
+ protected:
+  void SetUp() override {
+    directory_ = testing::TempDir() + "/tiny_tools";
+    ASSERT_OK(WriteTinyModel(directory_, 7));
+  }
+  std::string directory_;
+};
+
+constexpr char kPrompt[] = "Emma Woodhouse, handsome, clever, and rich, with a comfortable home";
+
+TEST_F(ToolsTest, GenerateDecodesTokenForTokenAsTheLibraryDoes) {
+  ASSERT_OK_AND_ASSIGN(const auto decoder, Decoder::Load(directory_, {}));
+  ASSERT_OK_AND_ASSIGN(const auto tokenizer, Tokenizer::Load(directory_ + "/tokenizer.json"));
+  KvCache cache = decoder->NewCache();
+  ASSERT_OK_AND_ASSIGN(const at::Tensor logits,
+                       decoder->Forward(tokenizer->Encode(kPrompt), cache, {}));
+  ASSERT_OK_AND_ASSIGN(const std::vector<int32_t> tokens,
+                       Generate(*decoder, cache, logits[0], 24, {}));
+  ASSERT_OK_AND_ASSIGN(const std::string bytes, tokenizer->Decode(tokens));
+  Utf8Stream stream;
+  const std::string expected = stream.Push(bytes);
+
+  const std::string logits_path = testing::TempDir() + "/logits.safetensors";
+  const ToolRun run = RunTool(
+      "generate", absl::StrCat("--model ", directory_, " --prompt '", kPrompt,
+                               "' --max-new-tokens 24 --temperature 0", " --logits ", logits_path));
+  EXPECT_EQ(run.status, 0) << run.err;
+  EXPECT_EQ(run.out, expected + stream.Finish());
+  ASSERT_OK_AND_ASSIGN(const auto file, SafetensorsFile::Open(logits_path));
+  ASSERT_OK_AND_ASSIGN(const SafetensorsEntry* entry, file->Find("logits"));
+  EXPECT_EQ(entry->dtype, "F32");
+  EXPECT_EQ(entry->shape,
+            (std::vector<int64_t>{static_cast<int64_t>(sizeof(kPrompt)) - 1, kTinyVocabulary}));
+}
+
+TEST_F(ToolsTest, GenerateCompressesWithAPolicy) {
+  const std::string base = absl::StrCat("--model ", directory_, " --prompt '", kPrompt,
+                                        "' --max-new-tokens 24 --policy streaming_llm");
+  const ToolRun small = RunTool("generate", base + " --budget 0.4");
+  EXPECT_EQ(small.status, 0) << small.err;
+  EXPECT_THAT(small.err, HasSubstr("cache bytes kept"));
+  const ToolRun whole = RunTool("generate", base + " --budget 1");
+  EXPECT_EQ(whole.status, 0) << whole.err;
+  EXPECT_NE(small.out, whole.out);
+}
+
+TEST_F(ToolsTest, GenerateTellsUsageFromFailure) {
+  const std::string model = "--model " + directory_;
+  for (const auto& [arguments, text] : std::vector<std::pair<std::string, std::string>>{
+           {"--prompt x", "--model is missing"},
+           {model, "--prompt is missing"},
+           {model + " --prompt x --policy oracle", "oracle"},
+           {model + " --prompt x --policy kvp", "--agents"},
+           {model + " --prompt x --policy nothing", "nothing"},
+           {model + " --prompt x --budget 0.5", "--budget"},
+           {model + " --prompt x --policy random --budget 0", "--budget: 0"},
+           {model + " --prompt x --temperature -1", "temperature"},
+           {model + " --prompt x --max-new-tokens -1", "--max-new-tokens: -1"},
+           {model + " --prompt x --unknown 1", "--unknown"}}) {
+    const ToolRun run = RunTool("generate", arguments);
+    EXPECT_EQ(run.status, 2) << arguments;
+    EXPECT_THAT(run.err, HasSubstr(text)) << arguments;
+    EXPECT_EQ(std::count(run.err.begin(), run.err.end(), '\n'), 1) << run.err;
+    EXPECT_EQ(run.out, "");
+  }
+  const ToolRun missing = RunTool("generate", "--model /nowhere --prompt x");
+  EXPECT_EQ(missing.status, 1);
+  EXPECT_THAT(missing.err, HasSubstr("/nowhere"));
+  EXPECT_EQ(RunTool("generate", "--help").status, 0);
+}
+
+TEST_F(ToolsTest, EvaluateReadsTextWithoutShards) {
+  const std::string text_path = testing::TempDir() + "/text.txt";
+  std::string text;
+  for (int i = 0; i < 40; ++i) absl::StrAppend(&text, kPrompt, " number ", i, ".\n");
+  ASSERT_OK(WriteFileAtomically(text_path, {text}));
+  const std::string json_path = testing::TempDir() + "/results.json";
+  const std::string html_path = testing::TempDir() + "/report.html";
+  const std::string svg_path = testing::TempDir() + "/report.svg";
+  const ToolRun run = RunTool(
+      "evaluate",
+      absl::StrCat("--model ", directory_, "/ --text ", text_path,
+                   " --prompts-count 0 --text-windows 3 --text-context-tokens 100 ",
+                   "--text-next-tokens 12 --timed-sequences 1 --threads 2 --budgets 0.5,0.25",
+                   " --json ", json_path, " --report ", html_path, " --picture ", svg_path));
+  ASSERT_EQ(run.status, 0) << run.err;
+  ASSERT_OK_AND_ASSIGN(const Results results, ReadResults(json_path));
+  EXPECT_EQ(results.model, "tiny_tools");
+  EXPECT_EQ(results.text_windows, 3);
+  // Everything but kvp, which has no agents.
+  EXPECT_EQ(results.in_model.size(), 5);
+  EXPECT_DOUBLE_EQ(results.in_model[0].second.at(0.25).cache_share, 0.25);
+  EXPECT_GT(results.full_cache.perplexity, 1);
+  EXPECT_THAT(*ReadFile(html_path), HasSubstr("tiny_tools"));
+  EXPECT_THAT(*ReadFile(svg_path), HasSubstr("<svg"));
+  EXPECT_THAT(run.out, HasSubstr("perplexity"));
+}
+
+TEST_F(ToolsTest, EvaluateTellsUsageFromFailure) {
+  const std::string base = absl::StrCat("--model ", directory_, " --text /nowhere.txt");
+  for (const auto& [arguments, text] : std::vector<std::pair<std::string, std::string>>{
+           {"--text x", "--model is missing"},
+           {"--model x", "nothing to evaluate"},
+           {base + " --policies kvp", "--agents"},
+           {base + " --policies random,nothing", "nothing"},
+           {base + " --policies random,random", "twice"},
+           {base + " --budgets 0.5,2", "2 isn't in (0, 1]"},
+           {base + " --budgets half", "half"},
+           {base + " --threads 0", "--threads: 0"}}) {
+    const ToolRun run = RunTool("evaluate", arguments);
+    EXPECT_EQ(run.status, 2) << arguments;
+    EXPECT_THAT(run.err, HasSubstr(text)) << arguments;
+  }
+  const ToolRun missing = RunTool("evaluate", base);
+  EXPECT_EQ(missing.status, 1);
+  EXPECT_THAT(missing.err, HasSubstr("/nowhere.txt"));
+}
+
+}  // namespace
+}  // namespace kvp

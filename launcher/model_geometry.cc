@@ -1,0 +1,46 @@
+#include "launcher/model_geometry.h"
+
+#include <limits>
+
+#include "absl/status/status.h"
+#include "absl/strings/str_cat.h"
+#include "nlohmann/json.hpp"
+#include "util/file.h"
+#include "util/status_macros.h"
+
+namespace kvp {
+namespace {
+
+absl::StatusOr<int32_t> Count(const nlohmann::json& config, const std::string& field,
+                              const std::string& path) {
+  const auto found = config.find(field);
+  if (found == config.end()) {
+    return absl::InvalidArgumentError(absl::StrCat(path, ": ", field, ": is missing"));
+  }
+  if (!found->is_number_integer() || *found < 1 || *found > std::numeric_limits<int32_t>::max()) {
+    return absl::InvalidArgumentError(
+        absl::StrCat(path, ": ", field, ": ", found->dump(), " is no positive integer"));
+  }
+  return found->get<int32_t>();
+}
+
+}  // namespace
+
+absl::StatusOr<ModelGeometry> ReadModelGeometry(const std::string& model_dir) {
+  const std::string path = model_dir + "/config.json";
+  ASSIGN_OR_RETURN(const std::string text, ReadFile(path));
+  const nlohmann::json config =
+      nlohmann::json::parse(text, /*cb=*/nullptr, /*allow_exceptions=*/false);
+  if (!config.is_object()) {
+    return absl::InvalidArgumentError(absl::StrCat(path, ": isn't a JSON object"));
+  }
+  ModelGeometry geometry;
+  ASSIGN_OR_RETURN(geometry.layers, Count(config, "num_hidden_layers", path));
+  // Without grouped queries the format leaves the number of KV heads out.
+  const bool grouped = config.contains("num_key_value_heads");
+  ASSIGN_OR_RETURN(geometry.kv_heads,
+                   Count(config, grouped ? "num_key_value_heads" : "num_attention_heads", path));
+  return geometry;
+}
+
+}  // namespace kvp

@@ -1,0 +1,117 @@
+// What the tools say of bad input: one line on stderr that names the file, the field and the value,
+// and an exit status of 1 or 2.
+
+#include <filesystem>
+#include <string>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_replace.h"
+#include "absl/strings/str_split.h"
+#include "absl/strings/strip.h"
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+#include "tests/run_command.h"
+#include "util/file.h"
+#include "util/status_matchers.h"
+
+namespace kvp {
+namespace {
+
+using ::testing::AnyOf;
+using ::testing::HasSubstr;
+
+namespace fs = std::filesystem;
+
+class BadInputTest : public testing::Test {
+ protected:
+  void SetUp() override {
+    folder_ = absl::StrCat(testing::TempDir(), "/",
+                           testing::UnitTest::GetInstance()->current_test_info()->name());
+    fs::remove_all(folder_);
+    ASSERT_OK(MakeDirectories(folder_));
+  }
+
+  // A writable copy of the embedded model.
+  std::string CopyModel() {
+    const std::string model = folder_ + "/model";
+    EXPECT_OK(MakeDirectories(model));
+    for (const char* file :
+         {"config.json", "generation_config.json", "model.safetensors", "tokenizer.json"}) {
+      fs::copy_file(fs::canonical(RunfilePath("llm/embedded/model") + "/" + file),
+                    model + "/" + file);
+      fs::permissions(model + "/" + file, fs::perms::owner_write, fs::perm_options::add);
+    }
+    return model;
+  }
+
+  // Runs `kvp arguments` and expects it to fail with an error line that has every one of `parts`.
+  void ExpectRefused(const std::vector<std::string>& arguments,
+                     const std::vector<std::string>& parts) {
+    std::vector<std::string> argv = {RunfilePath("launcher/kvp")};
+    argv.insert(argv.end(), arguments.begin(), arguments.end());
+    ASSERT_OK_AND_ASSIGN(const CommandResult result, RunCommand(argv));
+    EXPECT_THAT(result.exit_status, AnyOf(1, 2)) << result.errors;
+    EXPECT_EQ(result.output, "");
+    // Log lines may stand before it: the error is the last line.
+    const std::vector<std::string> lines =
+        absl::StrSplit(absl::StripTrailingAsciiWhitespace(result.errors), '\n');
+    for (const std::string& part : parts) EXPECT_THAT(lines.back(), HasSubstr(part));
+  }
+
+  std::string folder_;
+};
+
+TEST_F(BadInputTest, AMissingSafetensorsFileIsNamed) {
+  const std::string model = CopyModel();
+  fs::remove(model + "/model.safetensors");
+  ExpectRefused({"generate", "--model", model, "--prompt", "It is"}, {model, "model.safetensors"});
+}
+
+TEST_F(BadInputTest, ATruncatedSafetensorsFileIsNamed) {
+  const std::string model = CopyModel();
+  fs::resize_file(model + "/model.safetensors", fs::file_size(model + "/model.safetensors") / 2);
+  ExpectRefused({"generate", "--model", model, "--prompt", "It is"},
+                {model + "/model.safetensors", "truncated"});
+}
+
+TEST_F(BadInputTest, AnUnknownArchitectureIsNamed) {
+  const std::string model = CopyModel();
+  std::string config = *ReadFile(model + "/config.json");
+  config = absl::StrReplaceAll(config, {{"LlamaForCausalLM", "MambaForCausalLM"}});
+  ASSERT_OK(WriteFileAtomically(model + "/config.json", {config}));
+  ExpectRefused({"generate", "--model", model, "--prompt", "It is"},
+                {model + "/config.json", "architectures", "MambaForCausalLM"});
+}
+
+TEST_F(BadInputTest, AMalformedPromptsLineIsNamedByFileAndNumber) {
+  const std::string prompts = folder_ + "/prompts.jsonl";
+  ASSERT_OK(WriteFileAtomically(prompts, {"{\"prompt\": \"It is\"}\n{\"prompt\": 7}\n"}));
+  ExpectRefused(
+      {"collect", "--model", CopyModel(), "--prompts", prompts, "--shards", "127.0.0.1:1"},
+      {prompts, "2", "prompt", "7"});
+}
+
+TEST_F(BadInputTest, AShardThatCannotBeReachedIsNamed) {
+  const std::string prompts = folder_ + "/prompts.jsonl";
+  ASSERT_OK(WriteFileAtomically(prompts, {"{\"prompt\": \"It is\", \"answer\": \" so\"}\n"}));
+  ExpectRefused({"collect", "--model", CopyModel(), "--prompts", prompts, "--shards", "127.0.0.1:1",
+                 "--connect-deadline", "1s"},
+                {"127.0.0.1:1"});
+}
+
+TEST_F(BadInputTest, AnUnknownFieldOfAJobFileIsNamedWithItsLine) {
+  const std::string job = folder_ + "/job.textproto";
+  ASSERT_OK(WriteFileAtomically(job, {"name: \"x\"\nshrads { count: 2 }\n"}));
+  ExpectRefused({"launch", job}, {job, "2", "shrads"});
+}
+
+TEST_F(BadInputTest, AnUnknownVerbIsAUsageError) {
+  ASSERT_OK_AND_ASSIGN(const CommandResult result,
+                       RunCommand({RunfilePath("launcher/kvp"), "colect"}));
+  EXPECT_EQ(result.exit_status, 2);
+  EXPECT_THAT(result.errors, HasSubstr("colect"));
+}
+
+}  // namespace
+}  // namespace kvp

@@ -5,12 +5,13 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
+#include "absl/strings/str_split.h"
 #include "eval/html.h"
 
 namespace kvp {
 namespace {
 
-constexpr double kLeft = 46;
+constexpr double kLeft = 52;
 constexpr double kRight = 112;  // the labels at the lines' ends
 constexpr double kTop = 26;
 constexpr double kBottom = 46;
@@ -101,6 +102,18 @@ std::string Axes(const LineChart& chart, const Scale& scale) {
                   Text((kLeft + right) / 2, kChartHeight - 8, "label", "middle",
                        "share of the cache that is kept"));
   return svg;
+}
+
+// Lines of at most `columns` bytes, broken at spaces; a longer word has a line of its own.
+std::vector<std::string> WrapText(absl::string_view text, size_t columns) {
+  std::vector<std::string> lines = {""};
+  for (absl::string_view word : absl::StrSplit(text, ' ')) {
+    if (!lines.back().empty() && lines.back().size() + 1 + word.size() > columns) {
+      lines.emplace_back();
+    }
+    absl::StrAppend(&lines.back(), lines.back().empty() ? "" : " ", word);
+  }
+  return lines;
 }
 
 // Pushes labels apart, none above the plot's top or below its bottom, keeping their order.
@@ -259,17 +272,22 @@ std::string ChartStyle() {
 }
 
 std::string SvgFile(absl::string_view headline, const std::vector<LineChart>& charts) {
-  constexpr int kHead = 42;
-  const int width = kChartWidth * static_cast<int>(charts.size());
-  std::string svg = absl::StrCat("<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 ", width,
-                                 " ", kChartHeight + kHead, "\" role=\"img\">\n<title>",
-                                 EscapeHtml(headline), "</title>\n<style>\n", ChartStyle(),
-                                 "</style>\n<rect width=\"100%\" height=\"100%\" rx=\"6\" "
-                                 "style=\"fill:var(--bg)\"/>\n",
-                                 Text(16, 27, "headline", "start", headline));
+  constexpr int kLineHeight = 23;
+  const int width = kChartWidth * std::max(1, static_cast<int>(charts.size()));
+  // An SVG text doesn't wrap by itself; 17 px type is 10 px wide on average, if it is wide.
+  const std::vector<std::string> lines = WrapText(headline, static_cast<size_t>(width - 32) / 10);
+  const int head = 20 + kLineHeight * static_cast<int>(lines.size());
+  std::string svg = absl::StrCat(
+      "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 ", width, " ", kChartHeight + head,
+      "\" role=\"img\">\n<title>", EscapeHtml(headline), "</title>\n<style>\n", ChartStyle(),
+      "</style>\n<rect width=\"100%\" height=\"100%\" rx=\"6\" style=\"fill:var(--bg)\"/>\n");
+  for (size_t i = 0; i < lines.size(); ++i) {
+    absl::StrAppend(
+        &svg, Text(16, 27 + kLineHeight * static_cast<double>(i), "headline", "start", lines[i]));
+  }
   for (size_t i = 0; i < charts.size(); ++i) {
-    absl::StrAppend(&svg, "<g transform=\"translate(", kChartWidth * static_cast<int>(i), " ",
-                    kHead, ")\">\n", DrawLineChart(charts[i]), "</g>\n");
+    absl::StrAppend(&svg, "<g transform=\"translate(", kChartWidth * static_cast<int>(i), " ", head,
+                    ")\">\n", DrawLineChart(charts[i]), "</g>\n");
   }
   return absl::StrCat(svg, "</svg>\n");
 }

@@ -27,9 +27,12 @@ namespace {
 
 double SecondsSince(absl::Time begin) { return absl::ToDoubleSeconds(absl::Now() - begin); }
 
-std::string LastComponent(const std::string& directory) {
-  const std::filesystem::path path = std::filesystem::path(directory).lexically_normal();
-  return path.has_filename() ? path.filename().string() : path.parent_path().filename().string();
+// The directory's last component, with its parent's where that says nothing by itself.
+std::string ModelName(const std::string& directory) {
+  std::filesystem::path path = std::filesystem::absolute(directory).lexically_normal();
+  if (!path.has_filename()) path = path.parent_path();
+  const std::string name = path.filename().string();
+  return name == "model" ? path.parent_path().filename().string() + "/" + name : name;
 }
 
 absl::Status RunOffline(const EvaluationOptions& options,
@@ -163,7 +166,7 @@ absl::StatusOr<Results> RunEvaluation(const EvaluationOptions& options) {
   for (const std::unique_ptr<Policy>& policy : owned) policies.push_back(policy.get());
 
   const ModelConfig& config = decoder->config();
-  results.model = LastComponent(options.model_directory);
+  results.model = ModelName(options.model_directory);
   results.model_facts = {decoder->fingerprint(), config.layers,   config.query_heads,
                          config.kv_heads,        config.head_dim, options.decoder.device,
                          options.decoder.dtype};

@@ -102,6 +102,9 @@ Stage TrainStage(const Job& job, const PlanOptions& options) {
     // Reading another rank's memory is forbidden in most containers; Open MPI's other ways do
     // without.
     process.env["OMPI_MCA_btl_vader_single_copy_mechanism"] = "none";
+    // mpirun kills its ranks so many seconds after it was asked to stop: time to write what there
+    // is.
+    process.env["OMPI_MCA_odls_base_sigkill_timeout"] = "10";
   }
   std::vector<std::string>* argv = &process.argv;
   AddFlag("shards", kShardAddresses, argv);

@@ -1,6 +1,7 @@
 #include "llm/model_config.h"
 
 #include <algorithm>
+#include <cmath>
 
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
@@ -119,6 +120,15 @@ absl::Status AddEndTokens(const JsonFields& fields, ModelConfig& config) {
 }
 
 }  // namespace
+
+std::vector<double> ModelConfig::RopeFrequencies() const {
+  std::vector<double> frequencies;
+  for (int64_t i = 0; i < head_dim / 2; ++i) {
+    frequencies.push_back(
+        std::pow(rope_theta, -2.0 * static_cast<double>(i) / static_cast<double>(head_dim)));
+  }
+  return frequencies;
+}
 
 absl::StatusOr<ModelConfig> ParseModelConfig(absl::string_view text, const std::string& path) {
   ASSIGN_OR_RETURN(const Json json, ParseJsonObject(text, path));

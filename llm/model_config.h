@@ -33,6 +33,11 @@ struct ModelConfig {
 
   int64_t query_group() const { return query_heads / kv_heads; }
   int64_t heads() const { return layers * kv_heads; }
+
+  // Angular frequencies of the rotary positions, head_dim / 2 of them: theta^(-2i / head_dim). Pair
+  // (x[i], x[i + head_dim / 2]) of a query or key is turned by position * frequency (Su et al.,
+  // "RoFormer", 2021, in Hugging Face's layout of the pairs).
+  std::vector<double> RopeFrequencies() const;
 };
 
 // Parses config.json's text; `path` is for messages. INVALID_ARGUMENT, naming file, field and

@@ -9,6 +9,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_join.h"
+#include "absl/strings/str_split.h"
 #include "util/status_macros.h"
 #include "util/tensor_bytes.h"
 
@@ -55,6 +56,24 @@ absl::Status ReadNumber(const std::string& path, const Metadata& metadata, const
   }
   if (valid) return absl::OkStatus();
   return Invalid(path, absl::StrCat("metadata field ", field, " is \"", value, "\", not a number"));
+}
+
+std::string FrequenciesText(const std::vector<double>& frequencies) {
+  return absl::StrJoin(frequencies, ",", [](std::string* out, double frequency) {
+    absl::StrAppendFormat(out, "%.17g", frequency);
+  });
+}
+
+absl::Status ReadFrequencies(const std::string& path, const Metadata& metadata,
+                             std::vector<double>& frequencies) {
+  ASSIGN_OR_RETURN(const std::string value, Field(path, metadata, "rope_frequencies"));
+  for (const absl::string_view text : absl::StrSplit(value, ',', absl::SkipEmpty())) {
+    if (!absl::SimpleAtod(text, &frequencies.emplace_back())) {
+      return Invalid(
+          path, absl::StrCat("metadata field rope_frequencies has \"", text, "\", not a number"));
+    }
+  }
+  return absl::OkStatus();
 }
 
 absl::Status CheckGeometry(const std::string& path, const AgentFile& agents) {
@@ -111,6 +130,7 @@ absl::Status SaveAgents(const std::string& path, const AgentFile& agents) {
       {"key_convention", kKeyConvention},
       {"position_features", kPositionFeatures},
       {"position_feature_count", absl::StrCat(agents.shape.position_features)},
+      {"rope_frequencies", FrequenciesText(agents.shape.rope_frequencies)},
       {"width", absl::StrCat(agents.shape.width)},
       {"hidden_layers", absl::StrCat(agents.shape.hidden_layers)},
       {"training_data_hash", agents.training_data_hash},
@@ -135,6 +155,7 @@ absl::StatusOr<AgentFile> LoadAgents(const std::string& path) {
   RETURN_IF_ERROR(ReadNumber(path, metadata, "hidden_layers", agents.shape.hidden_layers));
   RETURN_IF_ERROR(
       ReadNumber(path, metadata, "position_feature_count", agents.shape.position_features));
+  RETURN_IF_ERROR(ReadFrequencies(path, metadata, agents.shape.rope_frequencies));
   RETURN_IF_ERROR(ReadNumber(path, metadata, "seed", agents.seed));
   RETURN_IF_ERROR(ReadNumber(path, metadata, "held_out_cost", agents.held_out_cost));
   RETURN_IF_ERROR(CheckGeometry(path, agents));

@@ -19,6 +19,7 @@ AgentFile Agents() {
   agents.shape.head_dim = 3;
   agents.shape.width = 4;
   agents.shape.position_features = 6;
+  agents.shape.rope_frequencies = {0.1};
   agents.layers = 2;
   agents.kv_heads = 3;
   agents.parameters = InitialParameters(agents.shape, 0, 6, 1);
@@ -39,6 +40,7 @@ TEST(AgentFileTest, ComesBackAsItWasSaved) {
   EXPECT_EQ(loaded.shape.width, 4);
   EXPECT_EQ(loaded.shape.hidden_layers, 2);
   EXPECT_EQ(loaded.shape.position_features, 6);
+  EXPECT_EQ(loaded.shape.rope_frequencies, std::vector<double>{0.1});
   EXPECT_EQ(loaded.layers, 2);
   EXPECT_EQ(loaded.kv_heads, 3);
   EXPECT_EQ(loaded.model_name, "tiny");
@@ -102,11 +104,12 @@ TEST(AgentFileTest, BadMetadataIsRefusedNamingFileFieldAndValue) {
   };
   for (const Case& c :
        {Case{"format_version", "2"}, Case{"key_convention", "pre-RoPE"},
-        Case{"position_features", "table"}, Case{"layers", "-1"}, Case{"width", "many"},
-        Case{"seed", "-3"}, Case{"layers", "3"}, Case{"objective", ""}}) {
+        Case{"position_features", "table"}, Case{"rope_frequencies", "1,x"}, Case{"layers", "-1"},
+        Case{"width", "many"}, Case{"seed", "-3"}, Case{"layers", "3"}, Case{"objective", ""}}) {
     EXPECT_THAT(LoadAgents(WithField("f.safetensors", c.field, c.value)),
                 StatusIs(absl::StatusCode::kInvalidArgument,
-                         AllOf(HasSubstr("f.safetensors"), HasSubstr(c.value))))
+                         AllOf(HasSubstr("f.safetensors"),
+                               HasSubstr(std::string(c.value) == "1,x" ? "\"x\"" : c.value))))
         << c.field;
   }
 }

@@ -48,6 +48,17 @@ absl::Status AgentShape::Validate() const {
     return absl::InvalidArgumentError(
         absl::StrCat("agent shape: position_features is ", position_features, ", not even"));
   }
+  if (static_cast<int64_t>(rope_frequencies.size()) > head_dim / 2) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("agent shape: rope_frequencies has ", rope_frequencies.size(),
+                     " entries, more than half of head_dim ", head_dim));
+  }
+  for (const double frequency : rope_frequencies) {
+    if (!std::isfinite(frequency)) {
+      return absl::InvalidArgumentError(
+          absl::StrCat("agent shape: rope_frequencies has ", frequency, ", not a finite number"));
+    }
+  }
   return absl::OkStatus();
 }
 
@@ -61,10 +72,11 @@ std::map<std::string, std::vector<int64_t>> ParameterShapes(const AgentShape& sh
     shapes[name + ".weight"] = {shape.width};
     shapes[name + ".bias"] = {shape.width};
   };
-  for (const char* name : {"key", "value"}) {
-    add_linear(name, shape.head_dim, shape.width);
-    add_norm(absl::StrCat(name, "_norm"));
-  }
+  add_linear("key", shape.rope_frequencies.empty() ? shape.head_dim : 2 * shape.head_dim,
+             shape.width);
+  add_norm("key_norm");
+  add_linear("value", shape.head_dim, shape.width);
+  add_norm("value_norm");
   for (int64_t layer = 0; layer < shape.hidden_layers; ++layer) {
     add_linear(Hidden(layer), layer == 0 ? 2 * shape.width + shape.position_features : shape.width,
                shape.width);
@@ -86,6 +98,21 @@ at::Tensor PositionFeatures(const at::Tensor& positions, int64_t features) {
   const at::Tensor angles = position * at::tensor(frequencies, at::kDouble).to(position.device());
   return at::cat({position.log1p() / 10, 1 / (1 + position), angles.sin(), angles.cos()}, -1)
       .to(at::kFloat);
+}
+
+at::Tensor UndoRotation(const at::Tensor& keys, const at::Tensor& positions,
+                        const std::vector<double>& frequencies) {
+  if (frequencies.empty()) return keys;
+  const int64_t pairs = static_cast<int64_t>(frequencies.size());
+  // In fp64: an angle may be many turns.
+  const at::Tensor angles = positions.to(at::kDouble).unsqueeze(-1) *
+                            at::tensor(frequencies, at::kDouble).to(positions.device());
+  const at::Tensor cosines = angles.cos().to(keys.scalar_type());
+  const at::Tensor sines = angles.sin().to(keys.scalar_type());
+  const at::Tensor first = keys.narrow(-1, 0, pairs);
+  const at::Tensor second = keys.narrow(-1, pairs, pairs);
+  const at::Tensor rest = keys.narrow(-1, 2 * pairs, keys.size(-1) - 2 * pairs);
+  return at::cat({first * cosines + second * sines, second * cosines - first * sines, rest}, -1);
 }
 
 AgentParameters InitialParameters(const AgentShape& shape, int64_t first_head, int64_t heads,
@@ -120,8 +147,12 @@ at::Tensor AgentScores(const AgentShape& shape, const AgentParameters& parameter
                        const at::Tensor& positions) {
   const at::Tensor features = PositionFeatures(positions, shape.position_features)
                                   .expand({keys.size(0), keys.size(1), shape.position_features});
+  const at::Tensor key_input =
+      shape.rope_frequencies.empty()
+          ? keys
+          : at::cat({keys, UndoRotation(keys, positions, shape.rope_frequencies)}, -1);
   at::Tensor x =
-      at::cat({LayerNorm(parameters, "key_norm", Linear(parameters, "key", keys)),
+      at::cat({LayerNorm(parameters, "key_norm", Linear(parameters, "key", key_input)),
                LayerNorm(parameters, "value_norm", Linear(parameters, "value", values)), features},
               -1);
   for (int64_t layer = 0; layer < shape.hidden_layers; ++layer) {

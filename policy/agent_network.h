@@ -17,13 +17,19 @@ namespace kvp {
 
 // Shape of one agent: Linear(head_dim → width) + LayerNorm on k, the same on v, position features;
 // concatenated; `hidden_layers` × [Linear → width, LayerNorm, SiLU]; Linear → 1. After Moschella et
-// al., "Learning to Evict from Key-Value Cache" (2026), but with position features that have no
-// table and no end in the place of its embedding.
+// al., "Learning to Evict from Key-Value Cache" (2026), with two differences. Position features
+// have no table and no end, in the place of its embedding. And k is read twice, as it is cached and
+// turned back by its rotary angle: that angle is a function of the position alone, so a score still
+// depends on (k, v, position) only, but what an entry says needn't be learnt anew for each
+// position.
 struct AgentShape {
   int64_t head_dim = 0;
   int64_t width = 64;
   int64_t hidden_layers = 2;
   int64_t position_features = 32;
+  // The model's rotary frequencies, as ModelInfo.rope_frequencies has them; empty: k is read once,
+  // as it is cached.
+  std::vector<double> rope_frequencies;
 
   // INVALID_ARGUMENT naming the field and its value.
   absl::Status Validate() const;
@@ -34,12 +40,19 @@ struct AgentShape {
 // returns fp32 [..., features].
 at::Tensor PositionFeatures(const at::Tensor& positions, int64_t features);
 
+// Post-RoPE keys [..., rows, head_dim] at positions int64 [rows] or [..., rows], as they were
+// before their rotation: pair (k[i], k[i + n]) is turned by −position · frequencies[i], n = size of
+// frequencies ≤ head_dim / 2; dimensions from 2n on are left alone.
+at::Tensor UndoRotation(const at::Tensor& keys, const at::Tensor& positions,
+                        const std::vector<double>& frequencies);
+
 // Parameters by name, fp32; each is stacked [heads, ...].
 using AgentParameters = std::map<std::string, at::Tensor>;
 
 // Every parameter's name and the shape of one head's: "key", "value", "hidden.I" and "output" are
 // linear layers (.weight [out, in], .bias [out]); "key_norm", "value_norm" and "hidden.I_norm" are
-// layer norms (.weight, .bias [width]).
+// layer norms (.weight, .bias [width]). "key" takes 2 * head_dim inputs where there are rotary
+// frequencies: the cached key, then the one turned back.
 std::map<std::string, std::vector<int64_t>> ParameterShapes(const AgentShape& shape);
 
 // Fresh parameters of the heads with indices [first_head, first_head + heads): each head's values
@@ -48,8 +61,8 @@ std::map<std::string, std::vector<int64_t>> ParameterShapes(const AgentShape& sh
 AgentParameters InitialParameters(const AgentShape& shape, int64_t first_head, int64_t heads,
                                   uint64_t seed);
 
-// Scores [heads, rows] of keys and values fp32 [heads, rows, head_dim] at positions int64 [rows] or
-// [heads, rows]. Differentiable in the parameters where they require gradients.
+// Scores [heads, rows] of post-RoPE keys and values fp32 [heads, rows, head_dim] at positions int64
+// [rows] or [heads, rows]. Differentiable in the parameters where they require gradients.
 at::Tensor AgentScores(const AgentShape& shape, const AgentParameters& parameters,
                        const at::Tensor& keys, const at::Tensor& values,
                        const at::Tensor& positions);

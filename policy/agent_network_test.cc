@@ -103,6 +103,42 @@ TEST(AgentNetworkTest, StackedScoresAgreeWithTheFormulasOfEachHead) {
   }
 }
 
+TEST(AgentNetworkTest, UndoRotationGivesBackTheKeysBeforeTheirRotation) {
+  const std::vector<double> frequencies = {1, 0.3};
+  const at::Tensor before = SeededUniform({2, 3, 5}, 1);
+  const at::Tensor positions = at::tensor({0, 3, 900}, at::kLong);
+  at::Tensor rotated = before.clone();
+  for (int64_t row = 0; row < 3; ++row) {
+    for (int64_t i = 0; i < 2; ++i) {
+      const double angle = positions[row].item<double>() * frequencies[i];
+      const at::Tensor a = before.select(1, row).select(1, i);
+      const at::Tensor b = before.select(1, row).select(1, i + 2);
+      rotated.select(1, row).select(1, i).copy_(a * std::cos(angle) - b * std::sin(angle));
+      rotated.select(1, row).select(1, i + 2).copy_(a * std::sin(angle) + b * std::cos(angle));
+    }
+  }
+  EXPECT_FALSE(at::allclose(rotated, before, 1e-3, 1e-3));
+  EXPECT_TRUE(at::allclose(UndoRotation(rotated, positions, frequencies), before, 1e-5, 1e-6));
+  EXPECT_TRUE(at::equal(UndoRotation(rotated, positions, {}), rotated));
+}
+
+TEST(AgentNetworkTest, WithRotaryFrequenciesTheSameKeyScoresAlikeHoweverFarItWasTurned) {
+  AgentShape shape = SmallShape();
+  shape.rope_frequencies = {0.7};
+  AgentParameters parameters = InitialParameters(shape, 0, 1, 1);
+  // Without what it sees of the rotation and of the position itself.
+  parameters["key.weight"].narrow(2, 0, 3).zero_();
+  parameters["hidden.0.weight"].narrow(2, 10, 6).zero_();
+  const double angle = 0.7 * 12;
+  at::Tensor turned = at::tensor({1.0f, 2.0f, 3.0f, 0.0f, 0.0f, 3.0f}).view({1, 2, 3});
+  turned[0][1][0] = std::cos(angle) - 2 * std::sin(angle);
+  turned[0][1][1] = std::sin(angle) + 2 * std::cos(angle);
+  const at::Tensor values = at::ones({1, 2, 3});
+  const at::Tensor scores =
+      AgentScores(shape, parameters, turned, values, at::tensor({0, 12}, at::kLong));
+  EXPECT_NEAR(scores[0][0].item<double>(), scores[0][1].item<double>(), 1e-4);
+}
+
 TEST(AgentNetworkTest, PositionsMayDifferFromHeadToHead) {
   const AgentParameters parameters = RandomParameters(2);
   const at::Tensor keys = SeededUniform({2, 2, 3}, 1);
@@ -153,6 +189,10 @@ TEST(AgentNetworkTest, ImpossibleShapesAreRefusedByField) {
   shape.position_features = 7;
   EXPECT_THAT(shape.Validate(),
               StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("position_features is 7")));
+  shape = SmallShape();
+  shape.rope_frequencies = {1, 0.5};
+  EXPECT_THAT(shape.Validate(),
+              StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("rope_frequencies has 2")));
 }
 
 }  // namespace

@@ -1,10 +1,12 @@
 // The trainer's main: flags, signals, MPI, the order of things.
 
 #include <dlfcn.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <atomic>
 #include <csignal>
+#include <filesystem>
 #include <memory>
 #include <string>
 #include <utility>
@@ -43,6 +45,10 @@ ABSL_FLAG(double, clip, 5, "Largest norm of one head's gradient.");
 ABSL_FLAG(double, ema, 0.99, "Decay of the moving average that is evaluated and written.");
 ABSL_FLAG(int64_t, width, 64, "Width of the agents' layers.");
 ABSL_FLAG(int64_t, hidden_layers, 2, "Hidden layers of the agents.");
+ABSL_FLAG(bool, undo_rotation, true,
+          "Agents read keys also as they were before their rotary rotation; --noundo-rotation: as "
+          "they are "
+          "cached.");
 ABSL_FLAG(int64_t, position_features, 32, "Features of an entry's position.");
 ABSL_FLAG(int64_t, sampled_entries, 0, "Entries of each context that a step looks at; 0 for all.");
 ABSL_FLAG(uint64_t, seed, 0, "The same seed gives the same bytes, whatever the number of ranks.");
@@ -60,8 +66,9 @@ namespace {
 constexpr char kUsage[] =
     R"(train: trains one eviction agent for each (layer, KV head) on the traces of a store.
 
-Each MPI rank owns whole groups of heads and reads only those. SIGTERM or SIGUSR1 (which mpirun passes on) ends the
-training at the next step, and what there is gets written.
+Each MPI rank owns whole groups of heads and reads only those. SIGTERM or SIGUSR1 ends the training within a few steps,
+and what there is gets written. mpirun passes SIGUSR1 on; on SIGTERM it kills the ranks after a second, unless
+OMPI_MCA_odls_base_sigkill_timeout gives them more.
 
 Examples:
   train --shards localhost:7001 --output agents.safetensors
@@ -142,8 +149,19 @@ absl::Status WriteSummary(const std::string& path, const kvp::TrainingOptions& o
   return kvp::WriteFileAtomically(path, {summary.dump(2), "\n"});
 }
 
+// So that a wrong path is known before hours of training, not after.
+absl::Status CheckFolder(const std::string& path) {
+  const std::filesystem::path folder = std::filesystem::absolute(path).parent_path();
+  if (access(folder.c_str(), W_OK) == 0) return absl::OkStatus();
+  return absl::NotFoundError(absl::StrCat(path, ": its folder isn't there, or can't be written"));
+}
+
 absl::Status Run(kvp::TrainingOptions options, kvp::Communicator& communicator) {
   const absl::Time begin = absl::Now();
+  for (const std::string& path : {absl::GetFlag(FLAGS_output), absl::GetFlag(FLAGS_json)}) {
+    const bool writes = communicator.rank() == 0 && !path.empty();
+    RETURN_IF_ERROR(communicator.Agree(writes ? CheckFolder(path) : absl::OkStatus()));
+  }
   kvp::TraceReader::Options reader_options;
   reader_options.shards = absl::StrSplit(absl::GetFlag(FLAGS_shards), ',', absl::SkipEmpty());
   reader_options.connect_deadline = absl::GetFlag(FLAGS_connect_deadline);
@@ -161,6 +179,11 @@ absl::Status Run(kvp::TrainingOptions options, kvp::Communicator& communicator) 
   }
   const double load_seconds = SecondsSince(begin);
   options.group.shape.head_dim = train.head_dim();
+  if (absl::GetFlag(FLAGS_undo_rotation)) {
+    const auto& frequencies = train.records()[0].model().rope_frequencies();
+    options.group.shape.rope_frequencies.assign(frequencies.begin(), frequencies.end());
+  }
+  RETURN_IF_ERROR(options.group.shape.Validate());
   if (communicator.rank() == 0) {
     kvp::LogInfo(absl::StrCat(train.contexts().size(), " contexts of ", train.records().size(),
                               " traces to train on, ", held_out.contexts().size(), " of ",

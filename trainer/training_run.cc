@@ -70,7 +70,7 @@ class TrainingRun {
       groups_.push_back(std::make_unique<GroupTrainer>(options_.group, group, objective_.get()));
       heads_ += group.size();
     }
-    if (communicator_.rank() == 0) RETURN_IF_ERROR(OpenMetrics());
+    RETURN_IF_ERROR(communicator_.Agree(OpenMetrics()));
     const int64_t steps = options_.group.optimizer.steps;
     Progress progress("steps", steps);
     begin_ = absl::Now();
@@ -81,7 +81,7 @@ class TrainingRun {
       const bool stopping = step % kStepsBetweenStops == 0 && step < steps && AnyRankStops();
       if (step % options_.eval_every == 0 || step == steps || stopping) {
         Evaluate(step);
-        RETURN_IF_ERROR(WriteMetrics(step));
+        RETURN_IF_ERROR(communicator_.Agree(WriteMetrics(step)));
       }
       if (communicator_.rank() == 0 && step < steps) progress.Update(step, Detail(step));
       if (stopping) {
@@ -174,10 +174,10 @@ class TrainingRun {
   }
 
   absl::Status OpenMetrics() {
-    if (options_.metrics_path.empty()) return absl::OkStatus();
+    if (communicator_.rank() != 0 || options_.metrics_path.empty()) return absl::OkStatus();
     metrics_.open(options_.metrics_path, std::ios::trunc);
     if (metrics_) return absl::OkStatus();
-    return absl::UnavailableError(absl::StrCat(options_.metrics_path, ": can't create"));
+    return absl::UnavailableError(absl::StrCat(options_.metrics_path, ": can't be created"));
   }
 
   // Collective: losses and norms of the steps since the last call, up to `step`.
@@ -197,7 +197,7 @@ class TrainingRun {
     }
     metrics_.flush();
     if (metrics_) return absl::OkStatus();
-    return absl::UnavailableError(absl::StrCat(options_.metrics_path, ": can't write"));
+    return absl::UnavailableError(absl::StrCat(options_.metrics_path, ": can't be written"));
   }
 
   // Collective.

@@ -4,12 +4,11 @@
 //
 // writes OUTPUT/model/ (Hugging Face layout) and OUTPUT/text/{train,held_out}
 // .txt. The text is six Austen novels from Debian's r-cran-janeaustenr, of
-// which one is held out. On one machine, the same seed and the same number of
-// threads give the same file.
+// which one is held out. On one kind of processor the same seed gives the same
+// files, whatever the number of threads.
 
 #include <ATen/ATen.h>
 #include <ATen/Parallel.h>
-#include <malloc.h>
 
 #include <algorithm>
 #include <array>
@@ -40,6 +39,7 @@
 #include "util/command_line.h"
 #include "util/file.h"
 #include "util/logging.h"
+#include "util/malloc_tuning.h"
 #include "util/safetensors.h"
 #include "util/status_macros.h"
 #include "util/tensor_bytes.h"
@@ -395,10 +395,8 @@ absl::Status Run() {
 }  // namespace kvp
 
 int main(int argc, char** argv) {
-  // Tensors of some megabytes come and go at every step: keep their memory.
-  mallopt(M_MMAP_THRESHOLD, 1 << 30);
-  mallopt(M_TRIM_THRESHOLD, 2000 << 20);
-  mallopt(M_TOP_PAD, 64 << 20);
+  // Activations and gradients of some megabytes come and go at every step.
+  kvp::TuneMallocForLargeBuffers();
   kvp::ParseCommandLine(argc, argv,
                         "train_embedded_model: trains the embedded model from Austen's novels.\n"
                         "\nExample:\n  train_embedded_model --output llm/embedded --seed 1");

@@ -15,6 +15,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_split.h"
+#include "absl/time/time.h"
 #include "collector/prompt_source.h"
 #include "collector/worker.h"
 #include "llm/decoder.h"
@@ -68,7 +69,8 @@ ABSL_FLAG(int64_t, chunk_tokens, 512, "Tokens of a chunk of prefill: bounds its 
 ABSL_FLAG(int64_t, worker_index, 0, "This worker's number, from 0.");
 ABSL_FLAG(int64_t, worker_count, 1, "Workers that share the prompts out.");
 ABSL_FLAG(int64_t, limit, 0, "Only the first so many prompts of all; 0: all.");
-ABSL_FLAG(double, connect_seconds, 30, "How long a shard may be unreachable.");
+ABSL_FLAG(absl::Duration, connect_deadline, absl::Seconds(30),
+          "How long a shard may be unreachable.");
 ABSL_FLAG(std::string, json, "", "Write the summary to this file.");
 
 namespace kvp {
@@ -121,8 +123,9 @@ std::string UsageProblem() {
     return absl::StrCat("flag --threads: value \"", absl::GetFlag(FLAGS_threads),
                         "\": it must be in [1, 1024]");
   }
-  if (!(absl::GetFlag(FLAGS_connect_seconds) >= 0)) {
-    return absl::StrCat("flag --connect-seconds: value \"", absl::GetFlag(FLAGS_connect_seconds),
+  if (absl::GetFlag(FLAGS_connect_deadline) < absl::ZeroDuration()) {
+    return absl::StrCat("flag --connect-deadline: value \"",
+                        absl::FormatDuration(absl::GetFlag(FLAGS_connect_deadline)),
                         "\": it must be 0 or more");
   }
   return "";
@@ -217,7 +220,7 @@ absl::Status Run() {
   TraceWriter::Options writer_options;
   writer_options.shards = absl::StrSplit(absl::GetFlag(FLAGS_shards), ',');
   writer_options.model = ModelInfoOf(*decoder, directory);
-  writer_options.reconnect_deadline = absl::Seconds(absl::GetFlag(FLAGS_connect_seconds));
+  writer_options.reconnect_deadline = absl::GetFlag(FLAGS_connect_deadline);
   ASSIGN_OR_RETURN(const std::unique_ptr<TraceWriter> asking, TraceWriter::Connect(writer_options));
   ASSIGN_OR_RETURN(const std::unique_ptr<TraceWriter> sending,
                    TraceWriter::Connect(writer_options));

@@ -59,7 +59,7 @@ TEST(AgentFileTest, TensorsAreStackedByLayerAndKvHeadAndMetadataIsReadable) {
   ASSERT_OK(SaveAgents(Path("b.safetensors"), Agents()));
   ASSERT_OK_AND_ASSIGN(const auto file, SafetensorsFile::Open(Path("b.safetensors")));
   ASSERT_OK_AND_ASSIGN(const SafetensorsEntry* entry, file->Find("key.weight"));
-  EXPECT_EQ(entry->shape, (std::vector<int64_t>{2, 3, 4, 3}));
+  EXPECT_EQ(entry->shape, (std::vector<int64_t>{2, 3, 4, 6}));
   EXPECT_EQ(file->metadata().at("key_convention"), "post-RoPE");
   EXPECT_EQ(file->metadata().at("held_out_cost"), "1.25");
 }

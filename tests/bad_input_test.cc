@@ -96,7 +96,7 @@ TEST_F(BadInputTest, AShardThatCannotBeReachedIsNamed) {
   const std::string prompts = folder_ + "/prompts.jsonl";
   ASSERT_OK(WriteFileAtomically(prompts, {"{\"prompt\": \"It is\", \"answer\": \" so\"}\n"}));
   ExpectRefused({"collect", "--model", CopyModel(), "--prompts", prompts, "--shards", "127.0.0.1:1",
-                 "--connect-deadline", "1s"},
+                 "--connect-deadline=1s"},
                 {"127.0.0.1:1"});
 }
 

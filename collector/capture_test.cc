@@ -7,9 +7,9 @@
 
 #include "ATen/ATen.h"
 #include "collector/naive_importance.h"
-#include "collector/tiny_model.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
+#include "llm/tiny_model.h"
 #include "util/status_matchers.h"
 #include "util/tensor_bytes.h"
 
@@ -20,9 +20,12 @@ using ::testing::AllOf;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 
+// TinyModelOptions' defaults, but for the positions.
 constexpr int64_t kLayers = 2;
 constexpr int64_t kKvHeads = 2;
-constexpr int64_t kHeadDim = 8;
+constexpr int64_t kHeadDim = 16;
+constexpr int64_t kVocab = 300;
+constexpr int64_t kPositions = 256;
 
 // Keeps every query of a forward pass over a whole sequence.
 class QueryRecorder : public AttentionObserver {
@@ -42,7 +45,9 @@ class CaptureTest : public ::testing::Test {
  protected:
   void SetUp() override {
     const std::string directory = testing::TempDir() + "/tiny_model/";
-    ASSERT_OK(WriteTinyModel(directory, /*seed=*/5));
+    TinyModelOptions tiny;
+    tiny.config = {{"max_position_embeddings", kPositions}};
+    ASSERT_OK(WriteTinyModel(directory, tiny));
     auto loaded = Decoder::Load(directory, {});
     ASSERT_OK(loaded);
     decoder_ = *std::move(loaded);
@@ -52,9 +57,9 @@ class CaptureTest : public ::testing::Test {
   static TokenizedPrompt Prompt(int64_t tokens, int64_t continuation) {
     TokenizedPrompt prompt;
     prompt.origin = "test:1";
-    for (int64_t i = 0; i < tokens; ++i) prompt.prompt.push_back((i * 31 + i * i) % kTinyVocab);
+    for (int64_t i = 0; i < tokens; ++i) prompt.prompt.push_back((i * 31 + i * i) % kVocab);
     for (int64_t i = 0; i < continuation; ++i) {
-      prompt.continuation.push_back((i * 17 + 3) % kTinyVocab);
+      prompt.continuation.push_back((i * 17 + 3) % kVocab);
     }
     return prompt;
   }
@@ -151,7 +156,7 @@ TEST_F(CaptureTest, GenerationEndsWithTheModelsContext) {
   CaptureOptions options;
   options.max_new_tokens = 100;
   ASSERT_OK_AND_ASSIGN(const CapturedTrace trace,
-                       Capture(*decoder_, model_, Prompt(kTinyPositions - 5, 0), options));
+                       Capture(*decoder_, model_, Prompt(kPositions - 5, 0), options));
   EXPECT_EQ(trace.record.continuation_tokens(), 5);
 }
 

@@ -12,9 +12,9 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
-#include "collector/tiny_model.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
+#include "llm/tiny_model.h"
 #include "storage/test_cluster.h"
 #include "storage/trace_reader.h"
 #include "util/file.h"
@@ -22,6 +22,8 @@
 
 namespace kvp {
 namespace {
+
+constexpr int64_t kVocab = 300;  // TinyModelOptions' default
 
 using ::testing::HasSubstr;
 
@@ -37,7 +39,7 @@ class TestPrompts : public PromptSource {
     TokenizedPrompt prompt;
     prompt.origin = absl::StrCat("test:", index);
     for (int64_t i = 0; i < 20 + index; ++i) {
-      prompt.prompt.push_back(static_cast<int32_t>((i * 7 + index * 13) % kTinyVocab));
+      prompt.prompt.push_back(static_cast<int32_t>((i * 7 + index * 13) % kVocab));
     }
     if (forced_) prompt.continuation = {1, 2, 3, static_cast<int32_t>(index)};
     return prompt;
@@ -75,7 +77,9 @@ class WorkerTest : public ::testing::Test {
  protected:
   void SetUp() override {
     directory_ = testing::TempDir() + "/worker_model";
-    ASSERT_OK(WriteTinyModel(directory_, /*seed=*/5));
+    TinyModelOptions tiny;
+    tiny.config = {{"eos_token_id", nullptr}};
+    ASSERT_OK(WriteTinyModel(directory_, tiny));
     ASSERT_NO_FATAL_FAILURE(LoadModel());
     auto cluster = TestCluster::Start(/*shards=*/2);
     ASSERT_OK(cluster);
@@ -240,7 +244,7 @@ TEST_F(WorkerTest, AStoppedWorkerEndsWithoutAnError) {
 
 TEST_F(WorkerTest, ASequenceThatEndsWithItsPromptIsNoTrace) {
   std::string ids;
-  for (int64_t id = 0; id < kTinyVocab; ++id) absl::StrAppend(&ids, id == 0 ? "" : ", ", id);
+  for (int64_t id = 0; id < kVocab; ++id) absl::StrAppend(&ids, id == 0 ? "" : ", ", id);
   ASSERT_OK(WriteFileAtomically(directory_ + "/generation_config.json",
                                 {"{\"eos_token_id\": [", ids, "]}"}));
   ASSERT_NO_FATAL_FAILURE(LoadModel());

@@ -4,12 +4,17 @@
 #include <vector>
 
 #include "ATen/ops/allclose.h"
-#include "eval/tiny_model.h"
 #include "gtest/gtest.h"
+#include "llm/tiny_model.h"
 #include "util/status_matchers.h"
 
 namespace kvp {
 namespace {
+
+// TinyModelOptions' defaults.
+constexpr int64_t kLayers = 2;
+constexpr int64_t kKvHeads = 2;
+constexpr int64_t kHeadDim = 16;
 
 using testing::HasSubstr;
 
@@ -17,7 +22,7 @@ class GenerationTest : public testing::Test {
  protected:
   void SetUp() override {
     const std::string directory = testing::TempDir() + "/tiny_generation";
-    ASSERT_OK(WriteTinyModel(directory, 6));
+    ASSERT_OK(WriteTinyModel(directory));
     ASSERT_OK_AND_ASSIGN(decoder_, Decoder::Load(directory, {}));
     for (int32_t i = 0; i < 65; ++i) prompt_.push_back((i * 37) % 256);
     policy_ = *MakePolicy("key_diff");
@@ -56,7 +61,7 @@ TEST_F(GenerationTest, ACompressedCacheIsUsedFromTheFirstTokenOn) {
   // 24 of the 64 entries that all but the last token made.
   EXPECT_EQ(generation.cache_bytes * 64, generation.full_cache_bytes * 24);
   EXPECT_EQ(generation.full_cache_bytes,
-            64 * kTinyLayers * kTinyKvHeads * kTinyHeadDim * 2 * int64_t{sizeof(float)});
+            64 * kLayers * kKvHeads * kHeadDim * 2 * int64_t{sizeof(float)});
 
   KvCache cache = decoder_->NewCache();
   const std::vector<int32_t> context(prompt_.begin(), prompt_.end() - 1);
@@ -64,10 +69,10 @@ TEST_F(GenerationTest, ACompressedCacheIsUsedFromTheFirstTokenOn) {
   all.logits = Decoder::Logits::kAll;
   ASSERT_OK_AND_ASSIGN(const at::Tensor before, decoder_->Forward(context, cache, all));
   PolicyInput input;
-  for (int32_t head = 0; head < kTinyLayers * kTinyKvHeads; ++head) {
-    const int64_t layer = head / kTinyKvHeads;
-    const int64_t kv_head = head % kTinyKvHeads;
-    input.heads = {HeadId::FromIndex(head, kTinyKvHeads)};
+  for (int32_t head = 0; head < kLayers * kKvHeads; ++head) {
+    const int64_t layer = head / kKvHeads;
+    const int64_t kv_head = head % kKvHeads;
+    input.heads = {HeadId::FromIndex(head, kKvHeads)};
     input.keys = cache.keys(layer, kv_head).unsqueeze(0).clone();
     input.values = cache.values(layer, kv_head).unsqueeze(0).clone();
     input.positions = cache.positions(layer, kv_head);

@@ -9,12 +9,17 @@
 #include "ATen/ops/log_softmax.h"
 #include "eval/compression.h"
 #include "eval/importance_observer.h"
-#include "eval/tiny_model.h"
 #include "gtest/gtest.h"
+#include "llm/tiny_model.h"
 #include "util/status_matchers.h"
 
 namespace kvp {
 namespace {
+
+// TinyModelOptions' defaults.
+constexpr int64_t kLayers = 2;
+constexpr int64_t kKvHeads = 2;
+constexpr int64_t kHeadDim = 16;
 
 using testing::HasSubstr;
 
@@ -24,7 +29,7 @@ class InModelTest : public testing::Test {
  protected:
   void SetUp() override {
     const std::string directory = testing::TempDir() + "/tiny_in_model";
-    ASSERT_OK(WriteTinyModel(directory, 5));
+    ASSERT_OK(WriteTinyModel(directory));
     ASSERT_OK_AND_ASSIGN(decoder_, Decoder::Load(directory, {}));
     std::mt19937_64 random(9);
     const auto tokens = [&random](int64_t count, int32_t first, int32_t end) {
@@ -75,7 +80,7 @@ TEST_F(InModelTest, TheCacheHoldsTheBudgetsShareOfBytes) {
   options_.budgets = {0.5, 0.25};
   ASSERT_OK_AND_ASSIGN(const InModelResults results,
                        EvaluateInModel(*decoder_, prompts_, {}, policies_, options_));
-  const double entry_bytes = 2 * kTinyHeadDim * sizeof(float) * kTinyLayers * kTinyKvHeads;
+  const double entry_bytes = 2 * kHeadDim * sizeof(float) * kLayers * kKvHeads;
   EXPECT_DOUBLE_EQ(results.full_cache.cache_bytes, kContext * entry_bytes);
   for (const auto& [name, cells] : results.policies) {
     EXPECT_DOUBLE_EQ(cells.at(0.5).cache_bytes, kContext / 2 * entry_bytes) << name;
@@ -93,9 +98,9 @@ TEST_F(InModelTest, AgreesWithTheProtocolDoneByHandTokenByToken) {
     KvCache cache = decoder_->NewCache();
     EXPECT_OK(decoder_->Forward(context, cache, {}));
     const at::Tensor scores = *policies_[4]->Score(*InputOfCache(cache, seed));
-    for (int64_t head = 0; head < kTinyLayers * kTinyKvHeads; ++head) {
+    for (int64_t head = 0; head < kLayers * kKvHeads; ++head) {
       const at::Tensor kept = *SelectKept(scores[head].unsqueeze(0), 24, ProtectedTokens{4, 16});
-      EXPECT_OK(cache.Keep(head / kTinyKvHeads, head % kTinyKvHeads, kept[0]));
+      EXPECT_OK(cache.Keep(head / kKvHeads, head % kKvHeads, kept[0]));
     }
     return cache;
   };
@@ -204,18 +209,18 @@ TEST_F(InModelTest, ImportanceIsTheAttentionThatTheContinuationPays) {
   forward.chunk_tokens = 2;
   ASSERT_OK(decoder_->Forward(continuation, cache, forward));
   const at::Tensor importance = observer.importance();
-  ASSERT_EQ(importance.size(0), kTinyLayers * kTinyKvHeads);
+  ASSERT_EQ(importance.size(0), kLayers * kKvHeads);
   ASSERT_EQ(importance.size(1), kContext);
 
-  const double scale = 1 / std::sqrt(double{kTinyHeadDim});
+  const double scale = 1 / std::sqrt(double{kHeadDim});
   for (int64_t head = 0; head < importance.size(0); ++head) {
-    const at::Tensor& queries = recorder.queries[head / kTinyKvHeads];
-    const at::Tensor keys = recorded.keys(head / kTinyKvHeads, head % kTinyKvHeads);
+    const at::Tensor& queries = recorder.queries[head / kKvHeads];
+    const at::Tensor keys = recorded.keys(head / kKvHeads, head % kKvHeads);
     std::vector<double> expected(kContext, 0);
     for (int64_t j = 0; j < 3; ++j) {
       std::vector<double> largest(kContext, 0);
       for (int64_t h = 0; h < 2; ++h) {
-        const at::Tensor query = queries[2 * (head % kTinyKvHeads) + h][j];
+        const at::Tensor query = queries[2 * (head % kKvHeads) + h][j];
         std::vector<double> weights;
         double sum = 0;
         for (int64_t i = 0; i <= kContext + j; ++i) {

@@ -11,11 +11,11 @@
 #include "absl/strings/str_cat.h"
 #include "eval/evaluation.h"
 #include "eval/results.h"
-#include "eval/tiny_model.h"
 #include "eval/utf8_stream.h"
 #include "gtest/gtest.h"
 #include "llm/decoder.h"
 #include "llm/sampling.h"
+#include "llm/tiny_model.h"
 #include "llm/tokenizer.h"
 #include "util/file.h"
 #include "util/safetensors.h"
@@ -45,7 +45,10 @@ class ToolsTest : public testing::Test {
  protected:
   void SetUp() override {
     directory_ = testing::TempDir() + "/tiny_tools";
-    ASSERT_OK(WriteTinyModel(directory_, 7));
+    // As many tokens as its tokenizer has, so that whatever is generated can be decoded.
+    TinyModelOptions tiny;
+    tiny.vocab_size = (*Tokenizer::Parse(TinyTokenizerJson(), "tokenizer.json"))->vocab_size();
+    ASSERT_OK(WriteTinyModel(directory_, tiny));
   }
   std::string directory_;
 };
@@ -74,7 +77,8 @@ TEST_F(ToolsTest, GenerateDecodesTokenForTokenAsTheLibraryDoes) {
   ASSERT_OK_AND_ASSIGN(const SafetensorsEntry* entry, file->Find("logits"));
   EXPECT_EQ(entry->dtype, "F32");
   EXPECT_EQ(entry->shape,
-            (std::vector<int64_t>{static_cast<int64_t>(sizeof(kPrompt)) - 1, kTinyVocabulary}));
+            (std::vector<int64_t>{static_cast<int64_t>(tokenizer->Encode(kPrompt).size()),
+                                  decoder->config().vocab_size}));
 }
 
 TEST_F(ToolsTest, GenerateCompressesWithAPolicy) {

@@ -69,8 +69,7 @@ absl::StatusOr<std::vector<std::string>> SetFlags(const std::vector<std::string>
       continue;
     }
     const size_t equals = argument.find('=');
-    const std::string name =
-        argument.substr(2, equals == std::string::npos ? equals : equals - 2);
+    const std::string name = argument.substr(2, equals == std::string::npos ? equals : equals - 2);
     absl::CommandLineFlag* flag = FindFlag(name);
     std::string value;
     if (flag == nullptr && absl::StartsWith(name, "no") && equals == std::string::npos) {

@@ -9,8 +9,8 @@
 
 namespace kvp {
 
-// CRC32C of `data`, continuing from `crc` (the CRC32C of what precedes it; 0 to begin). In hardware (SSE4.2) where
-// the processor has it, else by table. Thread-safe.
+// CRC32C of `data`, continuing from `crc` (the CRC32C of what precedes it; 0 to begin). In hardware
+// (SSE4.2) where the processor has it, else by table. Thread-safe.
 uint32_t Crc32c(absl::string_view data, uint32_t crc = 0);
 
 namespace internal {

@@ -15,8 +15,9 @@ namespace kvp {
 // NOT_FOUND, or UNAVAILABLE on an I/O error, with the path in the message.
 absl::StatusOr<std::string> ReadFile(const std::string& path);
 
-// Replaces `path` by `pieces`, one after another, atomically and durably: a temporary file beside it is written,
-// fsynced and renamed. A reader sees the old file or the new one, whole. UNAVAILABLE with the path on an I/O error.
+// Replaces `path` by `pieces`, one after another, atomically and durably: a temporary file beside
+// it is written, fsynced and renamed. A reader sees the old file or the new one, whole. UNAVAILABLE
+// with the path on an I/O error.
 absl::Status WriteFileAtomically(const std::string& path,
                                  std::initializer_list<absl::string_view> pieces);
 absl::Status WriteFileAtomically(const std::string& path, const absl::string_view* pieces,

@@ -21,8 +21,8 @@ absl::StatusOr<std::vector<HeadRange>> SplitHeads(int64_t heads, int64_t parts,
   int64_t first_group = 0;
   for (int64_t part = 0; part < parts; ++part) {
     const int64_t next_group = first_group + groups / parts + (part < groups % parts ? 1 : 0);
-    ranges.push_back({std::min(heads, first_group * group_size),
-                      std::min(heads, next_group * group_size)});
+    ranges.push_back(
+        {std::min(heads, first_group * group_size), std::min(heads, next_group * group_size)});
     first_group = next_group;
   }
   return ranges;

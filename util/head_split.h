@@ -1,5 +1,5 @@
-// Which (layer, KV head) is which, and who owns it: the one place where heads are numbered and split over shards and
-// over trainer ranks.
+// Which (layer, KV head) is which, and who owns it: the one place where heads are numbered and
+// split over shards and over trainer ranks.
 
 #ifndef KVP_UTIL_HEAD_SPLIT_H_
 #define KVP_UTIL_HEAD_SPLIT_H_
@@ -37,10 +37,11 @@ struct HeadRange {
   friend bool operator==(HeadRange a, HeadRange b) { return a.begin == b.begin && a.end == b.end; }
 };
 
-// Splits `heads` heads into `parts` contiguous ranges, in order, that cover every head once. Each range but the last
-// ones holds a whole number of groups of `group_size` heads (a rank trains whole groups, so that the shape of a
-// group's matrices, and with it the rounding, doesn't depend on the number of ranks); sizes differ by one group at
-// most, and ranges are empty where there are more parts than groups.
+// Splits `heads` heads into `parts` contiguous ranges, in order, that cover every head once. Each
+// range but the last ones holds a whole number of groups of `group_size` heads (a rank trains whole
+// groups, so that the shape of a group's matrices, and with it the rounding, doesn't depend on the
+// number of ranks); sizes differ by one group at most, and ranges are empty where there are more
+// parts than groups.
 //
 // INVALID_ARGUMENT when heads, parts or group_size isn't positive.
 absl::StatusOr<std::vector<HeadRange>> SplitHeads(int64_t heads, int64_t parts,

@@ -18,10 +18,10 @@ std::string& LogName() {
 }
 
 void WriteLine(char severity, absl::string_view message) {
-  const std::string line = absl::StrCat(
-      absl::FormatTime("%Y-%m-%dT%H:%M:%E3SZ", absl::Now(), absl::UTCTimeZone()), " ",
-      std::string(1, severity), " ", LogName(), ": ",
-      absl::StrReplaceAll(message, {{"\n", "\\n"}}), "\n");
+  const std::string line =
+      absl::StrCat(absl::FormatTime("%Y-%m-%dT%H:%M:%E3SZ", absl::Now(), absl::UTCTimeZone()), " ",
+                   std::string(1, severity), " ", LogName(), ": ",
+                   absl::StrReplaceAll(message, {{"\n", "\\n"}}), "\n");
   // One write call a line: lines of several threads and processes don't mix.
   [[maybe_unused]] const ssize_t written = write(STDERR_FILENO, line.data(), line.size());
 }

@@ -8,7 +8,8 @@
 
 namespace kvp {
 
-// The role and index that stand in each line of this process, as in "trainer/1". Call it before threads start.
+// The role and index that stand in each line of this process, as in "trainer/1". Call it before
+// threads start.
 void SetLogName(absl::string_view name);
 
 // One line each, written whole. Thread-safe.

@@ -153,8 +153,7 @@ absl::Status SafetensorsFile::Parse() {
       if (!value.is_object()) return absl::InvalidArgumentError("__metadata__ is not an object");
       for (const auto& [key, text] : value.items()) {
         if (!text.is_string()) {
-          return absl::InvalidArgumentError(
-              absl::StrCat("__metadata__.", key, " is not a string"));
+          return absl::InvalidArgumentError(absl::StrCat("__metadata__.", key, " is not a string"));
         }
         metadata_[key] = text.get<std::string>();
       }
@@ -187,8 +186,8 @@ absl::Status WriteSafetensors(const std::string& path,
   for (const auto& [name, entry] : entries) {
     if (ExpectedBytes(entry.dtype, entry.shape) != static_cast<int64_t>(entry.bytes.size())) {
       return absl::InvalidArgumentError(absl::StrCat(path, ": tensor ", name, ": ",
-                                                     entry.bytes.size(), " bytes for ",
-                                                     entry.dtype, " ", ShapeText(entry.shape)));
+                                                     entry.bytes.size(), " bytes for ", entry.dtype,
+                                                     " ", ShapeText(entry.shape)));
     }
     header[name] = {{"dtype", entry.dtype},
                     {"shape", entry.shape},

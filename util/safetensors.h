@@ -1,5 +1,7 @@
-// The safetensors file format (https://huggingface.co/docs/safetensors): 8 bytes of little-endian header length, a JSON header
-// {"name": {"dtype", "shape", "data_offsets"}, "__metadata__": {string: string}}, then the tensors' bytes.
+// The safetensors file format (https://huggingface.co/docs/safetensors): 8 bytes of little-endian
+// header length, a JSON header
+// {"name": {"dtype", "shape", "data_offsets"}, "__metadata__": {string: string}}, then the tensors'
+// bytes.
 //
 // Free of torch: bytes, shapes and dtype names only. util/tensor_bytes.h makes tensors of them.
 
@@ -25,11 +27,13 @@ struct SafetensorsEntry {
   absl::string_view bytes;
 };
 
-// An open safetensors file, mapped into memory: pages are read when they are touched. Immutable, thread-safe.
+// An open safetensors file, mapped into memory: pages are read when they are touched. Immutable,
+// thread-safe.
 class SafetensorsFile {
  public:
-  // NOT_FOUND where there is no such file; INVALID_ARGUMENT, naming the file, the tensor and the value, where it is
-  // truncated, its header is malformed, or an entry's offsets and shape don't agree with the file.
+  // NOT_FOUND where there is no such file; INVALID_ARGUMENT, naming the file, the tensor and the
+  // value, where it is truncated, its header is malformed, or an entry's offsets and shape don't
+  // agree with the file.
   static absl::StatusOr<std::unique_ptr<SafetensorsFile>> Open(const std::string& path);
 
   ~SafetensorsFile();
@@ -55,8 +59,8 @@ class SafetensorsFile {
   std::map<std::string, std::string> metadata_;
 };
 
-// Writes the file atomically, tensors in the map's order without gaps: the same entries give the same bytes.
-// INVALID_ARGUMENT where an entry's bytes don't match its dtype and shape.
+// Writes the file atomically, tensors in the map's order without gaps: the same entries give the
+// same bytes. INVALID_ARGUMENT where an entry's bytes don't match its dtype and shape.
 absl::Status WriteSafetensors(const std::string& path,
                               const std::map<std::string, SafetensorsEntry>& entries,
                               const std::map<std::string, std::string>& metadata = {});

@@ -59,8 +59,8 @@ TEST(SafetensorsTest, ATruncationAtEveryByteIsRefused) {
   for (size_t size = 0; size < whole.size(); ++size) {
     const std::string cut = Path("cut.safetensors");
     ASSERT_OK(WriteFileAtomically(cut, {absl::string_view(whole).substr(0, size)}));
-    EXPECT_THAT(SafetensorsFile::Open(cut), StatusIs(absl::StatusCode::kInvalidArgument,
-                                                     HasSubstr("cut.safetensors")))
+    EXPECT_THAT(SafetensorsFile::Open(cut),
+                StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("cut.safetensors")))
         << size << " of " << whole.size() << " bytes";
   }
 }

@@ -17,18 +17,18 @@
 #define KVP_STATUS_CONCAT_INNER(a, b) a##b
 #define KVP_STATUS_CONCAT(a, b) KVP_STATUS_CONCAT_INNER(a, b)
 
-#define RETURN_IF_ERROR(expression)                                   \
-  do {                                                                \
-    if (absl::Status kvp_status = (expression); !kvp_status.ok()) {   \
-      return kvp_status;                                              \
-    }                                                                 \
+#define RETURN_IF_ERROR(expression)                                 \
+  do {                                                              \
+    if (absl::Status kvp_status = (expression); !kvp_status.ok()) { \
+      return kvp_status;                                            \
+    }                                                               \
   } while (false)
 
 #define ASSIGN_OR_RETURN(lhs, expression) \
   KVP_ASSIGN_OR_RETURN(KVP_STATUS_CONCAT(kvp_status_or_, __LINE__), lhs, expression)
 
-#define KVP_ASSIGN_OR_RETURN(result, lhs, expression) \
-  auto result = (expression);                         \
+#define KVP_ASSIGN_OR_RETURN(result, lhs, expression)  \
+  auto result = (expression);                          \
   if (!result.ok()) return std::move(result).status(); \
   lhs = std::move(result).value()
 

@@ -16,15 +16,16 @@
 
 namespace kvp {
 
-// A CPU tensor that owns a copy of `bytes`. INVALID_ARGUMENT where their number doesn't fit shape and dtype.
+// A CPU tensor that owns a copy of `bytes`. INVALID_ARGUMENT where their number doesn't fit shape
+// and dtype.
 absl::StatusOr<at::Tensor> TensorFromBytes(absl::string_view bytes, at::ScalarType dtype,
                                            const std::vector<int64_t>& shape);
 
 // The tensor's elements, copied to the host.
 std::string BytesOfTensor(const at::Tensor& tensor);
 
-// A CPU tensor that shares the mapped file's memory: read-only, and to be dropped or copied before the file is closed.
-// INVALID_ARGUMENT for a dtype that torch lacks.
+// A CPU tensor that shares the mapped file's memory: read-only, and to be dropped or copied before
+// the file is closed. INVALID_ARGUMENT for a dtype that torch lacks.
 absl::StatusOr<at::Tensor> TensorOfEntry(const SafetensorsEntry& entry);
 
 // Writes tensors of any device as a safetensors file, atomically. Errors as WriteSafetensors.

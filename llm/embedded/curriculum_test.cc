@@ -1,7 +1,6 @@
 #include "llm/embedded/curriculum.h"
 
 #include <algorithm>
-#include <memory>
 #include <string>
 #include <utility>
 #include <vector>
@@ -32,18 +31,28 @@ std::string Novel() {
 
 class CurriculumTest : public testing::Test {
  protected:
-  void SetUp() override {
+  // The vocabulary takes a while to train.
+  static void SetUpTestSuite() {
     const std::string novel = Novel();
     ASSERT_OK_AND_ASSIGN(const BytePairVocabulary vocabulary,
                          TrainBytePairs(novel, 1200, {" ;", " ?", " ."}));
-    ASSERT_OK_AND_ASSIGN(tokenizer_, Tokenizer::Parse(TokenizerJson(vocabulary), "trained"));
+    ASSERT_OK_AND_ASSIGN(auto tokenizer, Tokenizer::Parse(TokenizerJson(vocabulary), "trained"));
+    tokenizer_ = tokenizer.release();
     ASSERT_OK_AND_ASSIGN(Curriculum curriculum, Curriculum::Create({novel}, *tokenizer_, 1));
-    curriculum_ = std::make_unique<Curriculum>(std::move(curriculum));
+    curriculum_ = new Curriculum(std::move(curriculum));
   }
 
-  std::unique_ptr<Tokenizer> tokenizer_;
-  std::unique_ptr<Curriculum> curriculum_;
+  static void TearDownTestSuite() {
+    delete curriculum_;
+    delete tokenizer_;
+  }
+
+  static Tokenizer* tokenizer_;
+  static Curriculum* curriculum_;
 };
+
+Tokenizer* CurriculumTest::tokenizer_ = nullptr;
+Curriculum* CurriculumTest::curriculum_ = nullptr;
 
 TEST_F(CurriculumTest, EveryStageMakesItsBatch) {
   for (CurriculumStage stage : EmbeddedCurriculum()) {

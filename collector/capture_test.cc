@@ -183,8 +183,8 @@ TEST_F(CaptureTest, AnImpossiblePromptIsNamedWithItsPlace) {
                                        HasSubstr("max_position_embeddings=256"))));
   EXPECT_THAT(error(Prompt(256, 0)), StatusIs(kInvalid, HasSubstr("256 prompt")));
   TokenizedPrompt outside = Prompt(5, 5);
-  outside.continuation[2] = 96;
-  EXPECT_THAT(error(outside), StatusIs(kInvalid, HasSubstr("token 96 is outside")));
+  outside.continuation[2] = kVocab;
+  EXPECT_THAT(error(outside), StatusIs(kInvalid, HasSubstr("token 300 is outside")));
 }
 
 TEST_F(CaptureTest, OptionsOutsideTheirRangeAreNamed) {

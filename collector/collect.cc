@@ -88,7 +88,8 @@ again resumes.
   collect --model DIR --generate retrieval|text --text FILE --count N --shards HOST:PORT,… [flags]
 
 Examples:
-  collect --model Qwen2.5-7B --prompts oasst.jsonl --shards node1:7400,node2:7400 --cuts 16
+  collect --model Meta-Llama-3-8B --prompts oasst.jsonl --cuts 16
+      --shards 127.0.0.1:7400,127.0.0.1:7401
   collect --model llm/embedded/model --generate retrieval --text novels.txt --count 200 --seed 1
       --shards localhost:7400
   collect --model llm/embedded/model --generate text --text emma.txt --count 50 --split held_out

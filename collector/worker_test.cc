@@ -78,7 +78,7 @@ class WorkerTest : public ::testing::Test {
   void SetUp() override {
     directory_ = testing::TempDir() + "/worker_model";
     TinyModelOptions tiny;
-    tiny.config = {{"eos_token_id", nullptr}};
+    tiny.config = {{"eos_token_id", nullptr}, {"max_position_embeddings", 256}};
     ASSERT_OK(WriteTinyModel(directory_, tiny));
     ASSERT_NO_FATAL_FAILURE(LoadModel());
     auto cluster = TestCluster::Start(/*shards=*/2);

@@ -9,6 +9,7 @@
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
+#include "absl/time/time.h"
 #include "eval/evaluation.h"
 #include "eval/report.h"
 #include "eval/results.h"
@@ -24,6 +25,8 @@ ABSL_FLAG(std::string, dtype, "float32", "What it computes in: float32, bfloat16
 ABSL_FLAG(std::string, shards, "",
           "HOST:PORT of each shard, in the order of their heads; without it the offline part is "
           "left out.");
+ABSL_FLAG(absl::Duration, connect_deadline, absl::Seconds(30),
+          "How long a shard may be unreachable.");
 ABSL_FLAG(std::string, agents, "", "agents.safetensors, which policy kvp needs.");
 ABSL_FLAG(std::string, text, "",
           "Held-out text, one paragraph a line: the prompts' filler and the text whose perplexity "
@@ -69,7 +72,10 @@ absl::StatusOr<EvaluationOptions> OptionsFromFlags() {
   options.model_directory = absl::GetFlag(FLAGS_model);
   options.decoder.device = absl::GetFlag(FLAGS_device);
   options.decoder.dtype = absl::GetFlag(FLAGS_dtype);
-  options.shards = absl::StrSplit(absl::GetFlag(FLAGS_shards), ',', absl::SkipEmpty());
+  if (const std::string shards = absl::GetFlag(FLAGS_shards); !shards.empty()) {
+    options.shards = absl::StrSplit(shards, ',');
+  }
+  options.connect_deadline = absl::GetFlag(FLAGS_connect_deadline);
   options.agents_path = absl::GetFlag(FLAGS_agents);
   options.text_path = absl::GetFlag(FLAGS_text);
   options.policies = absl::StrSplit(absl::GetFlag(FLAGS_policies), ',', absl::SkipEmpty());

@@ -41,6 +41,7 @@ absl::Status RunOffline(const EvaluationOptions& options,
   const absl::Time begin = absl::Now();
   TraceReader::Options reader_options;
   reader_options.shards = options.shards;
+  reader_options.connect_deadline = options.connect_deadline;
   ASSIGN_OR_RETURN(const std::unique_ptr<TraceReader> reader,
                    TraceReader::Connect(std::move(reader_options)));
   OfflineOptions offline;
@@ -108,6 +109,13 @@ absl::Status EvaluationOptions::Validate() const {
   if (shards.empty() && text_path.empty()) {
     return absl::InvalidArgumentError(
         "nothing to evaluate: --shards (traces) and --text (the model) are both missing");
+  }
+  for (const std::string& shard : shards) {
+    if (shard.empty()) return absl::InvalidArgumentError("--shards: an address is empty");
+  }
+  if (connect_deadline < absl::ZeroDuration()) {
+    return absl::InvalidArgumentError(absl::StrCat(
+        "--connect-deadline: ", absl::FormatDuration(connect_deadline), " is below 0"));
   }
   if (budgets.empty()) return absl::InvalidArgumentError("--budgets is empty");
   for (double budget : budgets) {

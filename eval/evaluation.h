@@ -10,6 +10,7 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "absl/time/time.h"
 #include "eval/in_model.h"
 #include "eval/prompts.h"
 #include "eval/results.h"
@@ -23,6 +24,8 @@ struct EvaluationOptions {
   Decoder::Options decoder;
   // Where the held-out traces are; the offline part is left out where it is empty.
   std::vector<std::string> shards;
+  // How long a shard may be unreachable.
+  absl::Duration connect_deadline = absl::Seconds(30);
   // agents.safetensors; "kvp" can't be evaluated without it.
   std::string agents_path;
   // Text that the agents weren't trained on, for fillers and perplexity; the part in the model is

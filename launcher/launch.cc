@@ -120,6 +120,11 @@ absl::Status Launch::RunStage(const Stage& stage) {
   followers_.clear();
   attempts_.clear();
   std::set<std::string> running;
+  // An earlier launch's output must not pass for this one's.
+  for (const std::string& output : stage.outputs) {
+    std::error_code error;
+    std::filesystem::remove(output, error);
+  }
   for (const ProcessSpec& process : stage.processes) {
     RETURN_IF_ERROR(Start(process));
     running.insert(process.name);

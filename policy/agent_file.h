@@ -7,6 +7,8 @@
 //                       the model whose cache they score
 //   key_convention      "post-RoPE": K as the cache holds it
 //   position_features   "log1p/10, 1/(1+p), sin and cos at 1..1e-5": see PositionFeatures
+//   rope_frequencies    the model's rotary frequencies, comma-separated; empty where agents read
+//                       keys only as they are cached
 //   position_feature_count, width, hidden_layers
 //                       the network's shape
 //   training_data_hash, objective, seed, held_out_cost

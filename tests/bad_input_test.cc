@@ -18,7 +18,6 @@
 namespace kvp {
 namespace {
 
-using ::testing::AnyOf;
 using ::testing::HasSubstr;
 
 namespace fs = std::filesystem;
@@ -45,18 +44,22 @@ class BadInputTest : public testing::Test {
     return model;
   }
 
-  // Runs `kvp arguments` and expects it to fail with an error line that has every one of `parts`.
-  void ExpectRefused(const std::vector<std::string>& arguments,
+  // Runs `kvp arguments` and expects it to end with `exit_status`, nothing on stdout and, as the
+  // last line of stderr (log lines may stand before it), an error that has every one of `parts`.
+  void ExpectRefused(const std::vector<std::string>& arguments, int exit_status,
                      const std::vector<std::string>& parts) {
     std::vector<std::string> argv = {RunfilePath("launcher/kvp")};
     argv.insert(argv.end(), arguments.begin(), arguments.end());
     ASSERT_OK_AND_ASSIGN(const CommandResult result, RunCommand(argv));
-    EXPECT_THAT(result.exit_status, AnyOf(1, 2)) << result.errors;
+    EXPECT_EQ(result.exit_status, exit_status) << result.errors;
     EXPECT_EQ(result.output, "");
-    // Log lines may stand before it: the error is the last line.
     const std::vector<std::string> lines =
         absl::StrSplit(absl::StripTrailingAsciiWhitespace(result.errors), '\n');
     for (const std::string& part : parts) EXPECT_THAT(lines.back(), HasSubstr(part));
+    // "2026-01-31T…" begins a log line.
+    for (size_t i = 0; i + 1 < lines.size(); ++i) {
+      EXPECT_THAT(lines[i], testing::MatchesRegex("[0-9-]+T[0-9:.]+Z [IW] .*"));
+    }
   }
 
   std::string folder_;
@@ -65,13 +68,14 @@ class BadInputTest : public testing::Test {
 TEST_F(BadInputTest, AMissingSafetensorsFileIsNamed) {
   const std::string model = CopyModel();
   fs::remove(model + "/model.safetensors");
-  ExpectRefused({"generate", "--model", model, "--prompt", "It is"}, {model, "model.safetensors"});
+  ExpectRefused({"generate", "--model", model, "--prompt", "It is"}, 1,
+                {model + "/model.safetensors"});
 }
 
 TEST_F(BadInputTest, ATruncatedSafetensorsFileIsNamed) {
   const std::string model = CopyModel();
   fs::resize_file(model + "/model.safetensors", fs::file_size(model + "/model.safetensors") / 2);
-  ExpectRefused({"generate", "--model", model, "--prompt", "It is"},
+  ExpectRefused({"generate", "--model", model, "--prompt", "It is"}, 1,
                 {model + "/model.safetensors", "truncated"});
 }
 
@@ -80,7 +84,7 @@ TEST_F(BadInputTest, AnUnknownArchitectureIsNamed) {
   std::string config = *ReadFile(model + "/config.json");
   config = absl::StrReplaceAll(config, {{"LlamaForCausalLM", "MambaForCausalLM"}});
   ASSERT_OK(WriteFileAtomically(model + "/config.json", {config}));
-  ExpectRefused({"generate", "--model", model, "--prompt", "It is"},
+  ExpectRefused({"generate", "--model", model, "--prompt", "It is"}, 1,
                 {model + "/config.json", "architectures", "MambaForCausalLM"});
 }
 
@@ -88,8 +92,8 @@ TEST_F(BadInputTest, AMalformedPromptsLineIsNamedByFileAndNumber) {
   const std::string prompts = folder_ + "/prompts.jsonl";
   ASSERT_OK(WriteFileAtomically(prompts, {"{\"prompt\": \"It is\"}\n{\"prompt\": 7}\n"}));
   ExpectRefused(
-      {"collect", "--model", CopyModel(), "--prompts", prompts, "--shards", "127.0.0.1:1"},
-      {prompts, "2", "prompt", "7"});
+      {"collect", "--model", CopyModel(), "--prompts", prompts, "--shards", "127.0.0.1:1"}, 1,
+      {prompts + ":2: ", "prompt", "7"});
 }
 
 TEST_F(BadInputTest, AShardThatCannotBeReachedIsNamed) {
@@ -97,13 +101,13 @@ TEST_F(BadInputTest, AShardThatCannotBeReachedIsNamed) {
   ASSERT_OK(WriteFileAtomically(prompts, {"{\"prompt\": \"It is\", \"answer\": \" so\"}\n"}));
   ExpectRefused({"collect", "--model", CopyModel(), "--prompts", prompts, "--shards", "127.0.0.1:1",
                  "--connect-deadline=1s"},
-                {"127.0.0.1:1"});
+                1, {"127.0.0.1:1"});
 }
 
 TEST_F(BadInputTest, AnUnknownFieldOfAJobFileIsNamedWithItsLine) {
   const std::string job = folder_ + "/job.textproto";
   ASSERT_OK(WriteFileAtomically(job, {"name: \"x\"\nshrads { count: 2 }\n"}));
-  ExpectRefused({"launch", job}, {job, "2", "shrads"});
+  ExpectRefused({"launch", job}, 2, {job + ":2:", "shrads"});
 }
 
 TEST_F(BadInputTest, AnUnknownVerbIsAUsageError) {

@@ -74,6 +74,14 @@ class EndToEndTest : public testing::Test {
     ASSERT_FALSE(results_.is_discarded()) << *text;
   }
 
+  static void ExpectMeasured(const Json& in_model, const std::string& what) {
+    for (const char* key : {"accuracy", "perplexity", "cache_bytes", "score_ms", "compact_ms",
+                            "decode_ms_per_token"}) {
+      EXPECT_TRUE(in_model.contains(key) && in_model[key].is_number()) << what << ": " << key;
+    }
+    EXPECT_TRUE(in_model.contains("tasks") && in_model["tasks"].contains("retrieval")) << what;
+  }
+
   static std::string output_;
   static Json results_;
 };
@@ -82,19 +90,19 @@ std::string EndToEndTest::output_;
 Json EndToEndTest::results_;
 
 TEST_F(EndToEndTest, ResultsHaveEveryPolicyAtEveryBudget) {
+  EXPECT_EQ(results_["model"], "embedded/model");
   EXPECT_EQ(results_["traces"], kTrainTraces + kHeldOutTraces);
+  EXPECT_GT(results_["tokens"], 900 * (kTrainTraces + kHeldOutTraces));
+  EXPECT_TRUE(results_["timing"].is_object());
   EXPECT_GT(results_["bytes_per_token"].get<double>(), 0);
+  ExpectMeasured(results_["full_cache"], "full_cache");
   for (const std::string& policy : Policies()) {
     EXPECT_GE(results_["offline"][policy]["cost"].get<double>(), 1 - 1e-6) << policy;
     for (const char* budget : kBudgets) {
       const double retained = results_["offline"][policy]["retained"][budget];
       EXPECT_GT(retained, 0) << policy << " at " << budget;
       EXPECT_LE(retained, 1 + 1e-6) << policy << " at " << budget;
-      const Json& in_model = results_["in_model"][policy][budget];
-      for (const char* key : {"accuracy", "tasks", "perplexity", "cache_bytes", "score_ms",
-                              "compact_ms", "decode_ms_per_token"}) {
-        EXPECT_TRUE(in_model.contains(key)) << policy << " at " << budget << ": " << key;
-      }
+      ExpectMeasured(results_["in_model"][policy][budget], policy + " at " + budget);
     }
   }
 }

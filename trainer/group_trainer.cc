@@ -32,10 +32,10 @@ GroupTrainer::GroupTrainer(const Options& options, HeadRange heads, const Object
   }
   parameters_ = at::cat(flat, 1);
   optimizer_ = std::make_unique<StackedAdamW>(options_.optimizer, parameters_);
-  best_parameters_ = parameters_.clone();
-  best_metrics_.cost =
+  kept_parameters_ = parameters_.clone();
+  kept_metrics_.cost =
       at::full({heads.size()}, std::numeric_limits<double>::infinity(), at::kDouble);
-  best_metrics_.retained =
+  kept_metrics_.retained =
       at::zeros({heads.size(), static_cast<int64_t>(options_.budgets.size())}, at::kDouble);
 }
 
@@ -100,8 +100,8 @@ GroupMetrics GroupTrainer::Evaluate(const Dataset& dataset, int64_t group,
   const at::NoGradGuard no_gradients;
   const AgentParameters parameters = Views(optimizer_->average());
   GroupMetrics metrics;
-  metrics.cost = at::zeros_like(best_metrics_.cost);
-  metrics.retained = at::zeros_like(best_metrics_.retained);
+  metrics.cost = at::zeros_like(kept_metrics_.cost);
+  metrics.retained = at::zeros_like(kept_metrics_.retained);
   for (const Context& context : contexts) {
     const ContextTensors tensors = dataset.Load(context, group);
     const at::Tensor scores = AgentScores(options_.shape, parameters, tensors.keys, tensors.values,
@@ -113,17 +113,18 @@ GroupMetrics GroupTrainer::Evaluate(const Dataset& dataset, int64_t group,
   }
   metrics.cost /= static_cast<double>(contexts.size());
   metrics.retained /= static_cast<double>(contexts.size());
-  const at::Tensor better = metrics.cost < best_metrics_.cost;
-  best_metrics_.cost = at::where(better, metrics.cost, best_metrics_.cost);
-  best_metrics_.retained = at::where(better.unsqueeze(1), metrics.retained, best_metrics_.retained);
-  best_parameters_ = at::where(better.unsqueeze(1), optimizer_->average(), best_parameters_);
+  const at::Tensor better =
+      options_.keep_best ? metrics.cost < kept_metrics_.cost : at::isfinite(metrics.cost);
+  kept_metrics_.cost = at::where(better, metrics.cost, kept_metrics_.cost);
+  kept_metrics_.retained = at::where(better.unsqueeze(1), metrics.retained, kept_metrics_.retained);
+  kept_parameters_ = at::where(better.unsqueeze(1), optimizer_->average(), kept_parameters_);
   return metrics;
 }
 
 at::Tensor GroupTrainer::stopped() const { return optimizer_->active().logical_not(); }
 
-AgentParameters GroupTrainer::best_parameters() const {
-  AgentParameters parameters = Views(best_parameters_);
+AgentParameters GroupTrainer::kept_parameters() const {
+  AgentParameters parameters = Views(kept_parameters_);
   for (auto& [name, tensor] : parameters) tensor = tensor.contiguous();
   return parameters;
 }

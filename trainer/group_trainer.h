@@ -36,6 +36,9 @@ class GroupTrainer {
     // Entries of each context that a step looks at, drawn uniformly; 0 for all. Gradients stay
     // unbiased (log_rank's nearly so), at a price that falls with the square.
     int64_t sampled_entries = 0;
+    // Keep each head's best evaluation in the place of the last one. The held-out traces then have
+    // a say in the agents, and a comparison on the same traces favours the agents a little.
+    bool keep_best = false;
     // Shares of the entries at which the retained mass is measured.
     std::vector<double> budgets = {0.5, 0.25, 0.125, 0.0625};
   };
@@ -51,16 +54,17 @@ class GroupTrainer {
   StepResult Step(int64_t step, const Dataset& dataset, int64_t group,
                   absl::Span<const Context> contexts);
 
-  // Ranks the contexts by the averaged parameters, and keeps a copy of those of the heads that are
-  // the best so far.
+  // Ranks the contexts by the averaged parameters, and keeps a copy of those parameters and of the
+  // metrics: of every head, or, with keep_best, of the heads that are the best so far. What isn't
+  // finite is never kept.
   GroupMetrics Evaluate(const Dataset& dataset, int64_t group, absl::Span<const Context> contexts);
 
   HeadRange heads() const { return heads_; }
   // Heads whose gradient wasn't finite and that are trained no further: bool [heads].
   at::Tensor stopped() const;
-  // Of each head's best evaluation: the parameters, and the metrics.
-  AgentParameters best_parameters() const;
-  const GroupMetrics& best_metrics() const { return best_metrics_; }
+  // What Evaluate kept.
+  AgentParameters kept_parameters() const;
+  const GroupMetrics& kept_metrics() const { return kept_metrics_; }
 
  private:
   AgentParameters Views(const at::Tensor& flat) const;
@@ -70,8 +74,8 @@ class GroupTrainer {
   const Objective* const objective_;
   at::Tensor parameters_;  // fp32 [heads, all parameters of one agent]
   std::unique_ptr<StackedAdamW> optimizer_;
-  at::Tensor best_parameters_;
-  GroupMetrics best_metrics_;
+  at::Tensor kept_parameters_;
+  GroupMetrics kept_metrics_;
 };
 
 }  // namespace kvp

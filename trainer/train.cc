@@ -45,6 +45,10 @@ ABSL_FLAG(double, clip, 5, "Largest norm of one head's gradient.");
 ABSL_FLAG(double, ema, 0.99, "Decay of the moving average that is evaluated and written.");
 ABSL_FLAG(int64_t, width, 64, "Width of the agents' layers.");
 ABSL_FLAG(int64_t, hidden_layers, 2, "Hidden layers of the agents.");
+ABSL_FLAG(
+    bool, keep_best, false,
+    "Write each head's best evaluation in the place of the last one; the held-out traces then "
+    "have a say in the agents.");
 ABSL_FLAG(bool, undo_rotation, true,
           "Agents read keys also as they were before their rotary rotation; --noundo-rotation: as "
           "they are "
@@ -100,6 +104,7 @@ kvp::TrainingOptions OptionsOfFlags() {
   options.group.optimizer.ema_decay = absl::GetFlag(FLAGS_ema);
   options.group.seed = absl::GetFlag(FLAGS_seed);
   options.group.sampled_entries = absl::GetFlag(FLAGS_sampled_entries);
+  options.group.keep_best = absl::GetFlag(FLAGS_keep_best);
   options.objective.name = absl::GetFlag(FLAGS_objective);
   options.objective.permutations = absl::GetFlag(FLAGS_permutations);
   options.objective.log_rank_weight = absl::GetFlag(FLAGS_log_rank_weight);
@@ -163,7 +168,7 @@ absl::Status Run(kvp::TrainingOptions options, kvp::Communicator& communicator) 
     RETURN_IF_ERROR(communicator.Agree(writes ? CheckFolder(path) : absl::OkStatus()));
   }
   kvp::TraceReader::Options reader_options;
-  reader_options.shards = absl::StrSplit(absl::GetFlag(FLAGS_shards), ',', absl::SkipEmpty());
+  reader_options.shards = absl::StrSplit(absl::GetFlag(FLAGS_shards), ',');
   reader_options.connect_deadline = absl::GetFlag(FLAGS_connect_deadline);
   auto reader = kvp::TraceReader::Connect(reader_options);
   RETURN_IF_ERROR(communicator.Agree(reader.status()));
@@ -211,7 +216,10 @@ absl::Status Run(kvp::TrainingOptions options, kvp::Communicator& communicator) 
 
 int main(int argc, char** argv) {
   kvp::TuneMallocForLargeBuffers();
-  kvp::ParseCommandLine(argc, argv, kUsage);
+  const std::vector<std::string> positional = kvp::ParseCommandLine(argc, argv, kUsage);
+  if (!positional.empty()) {
+    return kvp::UsageError(absl::StrCat("unexpected argument \"", positional[0], "\""));
+  }
   for (const auto& [name, value] : {std::pair("shards", absl::GetFlag(FLAGS_shards)),
                                     std::pair("output", absl::GetFlag(FLAGS_output))}) {
     if (value.empty()) return kvp::UsageError(absl::StrCat("--", name, " is missing"));
@@ -221,8 +229,15 @@ int main(int argc, char** argv) {
   if (const absl::Status status = options.Validate(); !status.ok()) {
     return kvp::UsageError(status.message());
   }
-  if (absl::GetFlag(FLAGS_threads) < 1) return kvp::UsageError("threads isn't positive");
-  if (absl::GetFlag(FLAGS_group_size) < 1) return kvp::UsageError("group_size isn't positive");
+  for (const auto& [name, value] : {std::pair("threads", int64_t{absl::GetFlag(FLAGS_threads)}),
+                                    std::pair("group-size", absl::GetFlag(FLAGS_group_size))}) {
+    if (value < 1) return kvp::UsageError(absl::StrCat("--", name, ": ", value, " is below 1"));
+  }
+  if (absl::GetFlag(FLAGS_connect_deadline) < absl::ZeroDuration()) {
+    return kvp::UsageError(absl::StrCat(
+        "--connect-deadline: ", absl::FormatDuration(absl::GetFlag(FLAGS_connect_deadline)),
+        " is below 0"));
+  }
   SetThreads(absl::GetFlag(FLAGS_threads));
 
   absl::Status status;

@@ -210,7 +210,7 @@ class TrainingRun {
     std::vector<at::Tensor> rows;
     for (const auto& group : groups_) {
       rows.push_back(
-          at::cat({group->best_metrics().cost.unsqueeze(1), group->best_metrics().retained,
+          at::cat({group->kept_metrics().cost.unsqueeze(1), group->kept_metrics().retained,
                    group->stopped().to(at::kDouble).unsqueeze(1)},
                   1));
     }
@@ -219,7 +219,7 @@ class TrainingRun {
     AgentParameters parameters;
     for (const auto& [name, dimensions] : ParameterShapes(options_.group.shape)) {
       std::string bytes;
-      for (const auto& group : groups_) bytes += BytesOfTensor(group->best_parameters().at(name));
+      for (const auto& group : groups_) bytes += BytesOfTensor(group->kept_parameters().at(name));
       std::string all;
       for (const std::string& part : communicator_.Gather(bytes)) all += part;
       if (communicator_.rank() != 0) continue;

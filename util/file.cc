@@ -30,8 +30,10 @@ absl::Status WriteAll(int descriptor, absl::string_view data, const std::string&
   return absl::OkStatus();
 }
 
-absl::Status WriteAndSync(const std::string& path, const absl::string_view* pieces, size_t count) {
-  const int descriptor = open(path.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
+// Errors name `path`, the file that the caller wants.
+absl::Status WriteAndSync(const std::string& temporary, const std::string& path,
+                          const absl::string_view* pieces, size_t count) {
+  const int descriptor = open(temporary.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
   if (descriptor < 0) return ErrnoError("create", path, errno);
   absl::Status status;
   for (size_t i = 0; i < count && status.ok(); ++i) {
@@ -67,7 +69,7 @@ absl::StatusOr<std::string> ReadFile(const std::string& path) {
 absl::Status WriteFileAtomically(const std::string& path, const absl::string_view* pieces,
                                  size_t count) {
   const std::string temporary = absl::StrCat(path, ".tmp.", getpid());
-  absl::Status status = WriteAndSync(temporary, pieces, count);
+  absl::Status status = WriteAndSync(temporary, path, pieces, count);
   if (status.ok() && rename(temporary.c_str(), path.c_str()) != 0) {
     status = ErrnoError("rename a temporary file to", path, errno);
   }

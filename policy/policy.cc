@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <functional>
+#include <new>
 #include <utility>
 
 #include "ATen/ATen.h"
@@ -43,6 +44,20 @@ absl::Status CheckInput(absl::string_view policy, const PolicyInput& input) {
   return absl::OkStatus();
 }
 
+// What `body` returns; what torch throws (memory that can't be had, a device's failure) becomes a
+// status.
+template <typename Body>
+absl::StatusOr<at::Tensor> WithoutExceptions(absl::string_view policy, Body body) {
+  try {
+    return body();
+  } catch (const c10::Error& error) {
+    return absl::InternalError(
+        absl::StrCat("policy ", policy, ": ", error.what_without_backtrace()));
+  } catch (const std::bad_alloc&) {
+    return absl::ResourceExhaustedError(absl::StrCat("policy ", policy, ": out of memory"));
+  }
+}
+
 // A policy that is a function of its input.
 class HeuristicPolicy : public Policy {
  public:
@@ -56,7 +71,7 @@ class HeuristicPolicy : public Policy {
   absl::StatusOr<at::Tensor> Score(const PolicyInput& input) const override {
     RETURN_IF_ERROR(CheckInput(name_, input));
     const at::NoGradGuard no_gradients;
-    return function_(input);
+    return WithoutExceptions(name_, [&] { return function_(input); });
   }
 
  private:
@@ -90,6 +105,13 @@ class AgentPolicy : public Policy {
       indices.push_back(head.Index(static_cast<int32_t>(agents_.kv_heads)));
     }
     const at::NoGradGuard no_gradients;
+    return WithoutExceptions(name_, [&] { return ScoresOf(input, indices); });
+  }
+
+ private:
+  // Of the agents with these indices, one for each head of the input.
+  absl::StatusOr<at::Tensor> ScoresOf(const PolicyInput& input,
+                                      const std::vector<int64_t>& indices) const {
     const at::Tensor index = at::tensor(indices, at::kLong);
     AgentParameters parameters;
     for (const auto& [name, tensor] : agents_.parameters) {
@@ -106,7 +128,6 @@ class AgentPolicy : public Policy {
     return at::cat(scores, 1);
   }
 
- private:
   const std::string name_;
   const AgentFile agents_;
 };

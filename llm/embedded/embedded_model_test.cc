@@ -86,8 +86,8 @@ TEST_F(EmbeddedModelTest, RecallsNeedlesFromHeldOutText) {
 }
 
 TEST_F(EmbeddedModelTest, PredictsHeldOutTextBetterThanBigrams) {
-  // What the Kneser-Ney bigram model of bigram_model.h takes on this stretch of the novel; on all of
-  // it, 4.48.
+  // What the Kneser-Ney bigram model of bigram_model.h takes on this stretch of the novel; on all
+  // of it, 4.48.
   constexpr double kBigramNats = 4.46;
   std::vector<int32_t> tokens = tokenizer_->Encode(held_out_.substr(100000, 20000));
   double nats = 0;

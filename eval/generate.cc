@@ -50,7 +50,7 @@ constexpr char kUsage[] =
     R"(generate: continues a prompt and prints the continuation, and nothing else, on stdout.
 
 With a policy the cache of the prompt, but for its last token, is compressed to the budget before that last token runs, so
-that all generated tokens see the compressed cache only. The first 4 and the last 16 entries are always kept.
+that all generated tokens see the compressed cache only. The first 4 and the last 16 entries are kept before all others.
 
 Examples:
   kvp generate --model MODEL --prompt "It was" --max-new-tokens 20

@@ -217,8 +217,9 @@ std::string Provenance(const Results& results) {
                    " context tokens on average, ", results.full_cache.questions, " questions"));
   add("natural text", absl::StrCat(results.text_windows, " windows, ",
                                    results.full_cache.perplexity_tokens, " tokens predicted"));
-  add("always kept", absl::StrCat("the first ", results.protected_sinks, " and the last ",
-                                  results.protected_recent, " entries (in the model)"));
+  add("kept before all others",
+      absl::StrCat("the first ", results.protected_sinks, " and the last ",
+                   results.protected_recent, " entries (in the model)"));
   add("seed", absl::StrCat(results.seed));
   for (const auto& [name, value] : results.agents) add(absl::StrCat("agents: ", name), value);
   for (const auto& [name, value] : results.timing) add(name, NumberText(value, 2));

@@ -42,7 +42,8 @@ constexpr char kUsage[] =
 
   kvp launch JOB.textproto [--set FIELD=VALUE]... [--output DIR] [--dry-run]
 
-Everything that the run makes is in its output folder: agents.safetensors, results.json, report.html, manifest.json, the
+Everything that the run makes is in its output folder: agents.safetensors, results.json, report.html (each where the job
+has its stage), manifest.json, the
 traces in shards/ and each process's log in logs/. Run again in the same folder, it goes on with the traces that are there.
 Ctrl-C stops everything cleanly.
 

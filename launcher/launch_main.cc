@@ -43,8 +43,8 @@ constexpr char kUsage[] =
   kvp launch JOB.textproto [--set FIELD=VALUE]... [--output DIR] [--dry-run]
 
 Everything that the run makes is in its output folder: agents.safetensors, results.json, report.html (each where the job
-has its stage), manifest.json, the
-traces in shards/ and each process's log in logs/. Run again in the same folder, it goes on with the traces that are there.
+has its stage), manifest.json, the traces in shards/ and each process's log in logs/. Run again in the same folder, it goes
+on with the traces that are there.
 Ctrl-C stops everything cleanly.
 
 Exit status: 0 done, 1 failed, 2 wrong usage or job file, 128+N stopped by signal N.

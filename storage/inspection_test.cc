@@ -75,7 +75,7 @@ TEST_F(InspectionTest, VerifyNamesCorruptBlocks) {
   ASSERT_TRUE(rocksdb::DB::Open(rocksdb::DBOptions(), dir, families, &handles, &opened).ok());
   std::unique_ptr<rocksdb::DB> db(opened);
   ASSERT_TRUE(
-      db->Put({}, handles[1], EncodeBlockKey(TestBlocks(2, 100, 40)[1].key), "damaged").ok());
+      db->Put({}, handles[1], EncodeBlockKey({1, TestBlocks(2, 100, 40)[1].key}), "damaged").ok());
   for (rocksdb::ColumnFamilyHandle* handle : handles) db->DestroyColumnFamilyHandle(handle);
   db.reset();
 

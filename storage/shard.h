@@ -1,12 +1,18 @@
 // Shard: the traces of a contiguous range of heads, on one disk, in one RocksDB.
 //
-//   column family   key                                  value
-//   default         "identity"                           ShardIdentity
-//   blocks          layer · kv_head · trace id · block   encoded head block, in blob files
-//   index           trace id · layer · kv_head · block   IndexEntry, in one batch with the block
-//   records         trace id                             TraceRecord; being there is the commit
+//   column family   key                                          value
+//   default         "identity"                                   ShardIdentity
+//   blocks          epoch · layer · kv_head · trace id · block   encoded head block
+//   index           trace id · layer · kv_head · block           IndexEntry; being there, the block
+//   is records         trace id                                     TraceRecord; being there is the
+//   commit
 //
 // Keys and index entries are encoded in key_encoding.h.
+//
+// Blocks come in batches. A large batch is an epoch of its own: it is sorted and written as one
+// file, which becomes part of the database, so that every byte is written once, at the speed of the
+// disk. Small ones go through the write-ahead log and are sorted in memory, together an epoch as
+// large as the write buffer: written twice, but without a file for each.
 
 #ifndef KVP_STORAGE_SHARD_H_
 #define KVP_STORAGE_SHARD_H_
@@ -17,6 +23,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "absl/base/thread_annotations.h"
@@ -55,6 +62,11 @@ class Shard {
     // Traces without a commit whose last block is older are deleted at open. Younger ones may
     // belong to a writer that is about to reconnect.
     absl::Duration sweep_older_than = absl::Hours(1);
+    // Blocks are refused with RESOURCE_EXHAUSTED where they would take more than this on the disk;
+    // 0: no limit.
+    int64_t max_bytes = 0;
+    // Batches of at least this many bytes become a sorted file.
+    int64_t sorted_file_bytes = int64_t{4} << 20;
     int64_t write_buffer_bytes = int64_t{64} << 20;
 
     absl::Status Validate() const;
@@ -131,6 +143,9 @@ class Shard {
   // `older_than`. Returns how many traces that were.
   absl::StatusOr<int64_t> Sweep(absl::Duration older_than);
 
+  // Bytes of blocks on the disk and on their way there.
+  int64_t StoredBytes() const;
+
   // Reads the whole index.
   absl::StatusOr<Stats> GetStats() const;
 
@@ -140,6 +155,11 @@ class Shard {
   absl::Status OpenDatabase();
   absl::Status LoadIdentity();
   absl::Status LoadCommitted();
+  // Removes what a crash in the middle of a write has left.
+  absl::Status Recover();
+  // Removes the epoch's blocks that have no entry: only the last sorted file can have been added
+  // without its entries.
+  absl::Status RemoveOrphans(uint64_t epoch);
   absl::Status CheckComplete(const TraceRecord& record, const TraceId& id,
                              const ShardIdentity& identity) const;
   // Calls `consume` for every entry whose key begins with `prefix`.
@@ -147,6 +167,23 @@ class Shard {
       absl::string_view prefix,
       const std::function<absl::Status(const HeadBlockKey&, const IndexEntry&)>& consume) const;
   bool IsCommitted(const TraceId& id) const;
+
+  struct NewBlock {
+    HeadBlockKey key;
+    IndexEntry entry;
+    absl::string_view encoded;
+  };
+  // Durably. Set the entries' epochs.
+  absl::Status Store(std::vector<NewBlock>& blocks) ABSL_EXCLUSIVE_LOCKS_REQUIRED(write_mutex_);
+  absl::Status StoreLogged(std::vector<NewBlock>& blocks, int64_t bytes)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(write_mutex_);
+  absl::Status StoreSorted(std::vector<NewBlock>& blocks)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(write_mutex_);
+  // Ascending keys, and values.
+  absl::Status AddSortedFile(uint64_t epoch,
+                             const std::vector<std::pair<std::string, absl::string_view>>& sorted);
+  absl::Status CheckRoom(int64_t bytes) const;
+  absl::StatusOr<std::optional<IndexEntry>> FindEntry(const HeadBlockKey& key) const;
 
   const Options options_;
   std::unique_ptr<rocksdb::DB> db_;
@@ -158,6 +195,10 @@ class Shard {
 
   // Held over a write and the look at the index before it. Taken before mutex_.
   absl::Mutex write_mutex_;
+  uint64_t next_epoch_ ABSL_GUARDED_BY(write_mutex_) = 1;
+  // The epoch of the blocks that go through the log now, 0 before the first, and their bytes.
+  uint64_t logged_epoch_ ABSL_GUARDED_BY(write_mutex_) = 0;
+  int64_t logged_bytes_ ABSL_GUARDED_BY(write_mutex_) = 0;
   mutable absl::Mutex mutex_;
   std::optional<ShardIdentity> identity_ ABSL_GUARDED_BY(mutex_);
   // The split of every committed trace.

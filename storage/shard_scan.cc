@@ -72,9 +72,11 @@ absl::Status Shard::ScanHead(HeadId head, const std::string& split,
     const std::string prefix = IndexPrefix(id, head);
     for (index->Seek(prefix); index->Valid() && index->key().starts_with(prefix); index->Next()) {
       ASSIGN_OR_RETURN(const HeadBlockKey key, DecodeIndexKey(ToView(index->key())));
+      ASSIGN_OR_RETURN(const IndexEntry entry, DecodeIndexEntry(ToView(index->value())));
       if (after.has_value() && id == after->trace_id && key.block <= after->block) continue;
       // A Get a block rather than an iterator over them: an iterator ends at a damaged one.
-      const rocksdb::Status got = db_->Get(read_options, blocks_, EncodeBlockKey(key), &value);
+      const rocksdb::Status got =
+          db_->Get(read_options, blocks_, EncodeBlockKey({entry.epoch, key}), &value);
       absl::StatusOr<absl::string_view> encoded = ToView(value);
       if (!got.ok()) encoded = absl::DataLossError(got.ToString());
       RETURN_IF_ERROR(consume(key, encoded));
@@ -89,8 +91,9 @@ absl::Status Shard::ScanAll(const BlockConsumer& consume) const {
   rocksdb::ReadOptions read_options;
   read_options.fill_cache = false;
   rocksdb::PinnableSlice value;
-  return ScanIndex("", [&](const HeadBlockKey& key, const IndexEntry&) -> absl::Status {
-    const rocksdb::Status got = db_->Get(read_options, blocks_, EncodeBlockKey(key), &value);
+  return ScanIndex("", [&](const HeadBlockKey& key, const IndexEntry& entry) -> absl::Status {
+    const rocksdb::Status got =
+        db_->Get(read_options, blocks_, EncodeBlockKey({entry.epoch, key}), &value);
     absl::StatusOr<absl::string_view> encoded = ToView(value);
     if (!got.ok()) encoded = absl::DataLossError(got.ToString());
     const absl::Status status = consume(key, encoded);

@@ -301,12 +301,12 @@ TEST_F(StoreTest, DamagedAndLostBlocksAreSkippedAndCounted) {
     const HeadBlock damaged = TestBlocks(2, 40, 40)[4];
     std::string bytes = EncodeHeadBlock(damaged).value();
     bytes[100] = static_cast<char>(bytes[100] ^ 1);
-    ASSERT_TRUE(db->Put({}, handles[1], EncodeBlockKey(damaged.key), bytes).ok());
+    ASSERT_TRUE(db->Put({}, handles[1], EncodeBlockKey({1, damaged.key}), bytes).ok());
     const HeadBlock swapped = TestBlocks(3, 40, 40)[4];
-    ASSERT_TRUE(db->Put({}, handles[1], EncodeBlockKey(swapped.key),
+    ASSERT_TRUE(db->Put({}, handles[1], EncodeBlockKey({1, swapped.key}),
                         EncodeHeadBlock(TestBlocks(1, 40, 40)[4]).value())
                     .ok());
-    ASSERT_TRUE(db->Delete({}, handles[1], EncodeBlockKey(TestBlocks(4, 40, 40)[4].key)).ok());
+    ASSERT_TRUE(db->Delete({}, handles[1], EncodeBlockKey({1, TestBlocks(4, 40, 40)[4].key})).ok());
     for (rocksdb::ColumnFamilyHandle* handle : handles) db->DestroyColumnFamilyHandle(handle);
   }
   ASSERT_OK(cluster_->Restart(1));

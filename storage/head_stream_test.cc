@@ -41,7 +41,7 @@ class HeadStreamTest : public testing::Test {
   HeadStream::Options Options() {
     HeadStream::Options options;
     options.address = cluster_->addresses()[0];
-    options.channel = MakeChannel(options.address);
+    options.channel = MakeChannel(options.address, {}).value();
     options.request.set_layer(1);
     options.ahead_bytes = 1;
     options.deadline = absl::Seconds(30);

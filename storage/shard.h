@@ -129,11 +129,19 @@ class Shard {
   using BlockConsumer = std::function<absl::Status(
       const HeadBlockKey& key, const absl::StatusOr<absl::string_view>& encoded)>;
 
-  // The head's blocks of the traces of `split` ("" for all) committed when the scan began, by
-  // ascending trace id, then block, beginning after block `after` where that is set. An error of
-  // `consume` ends the scan.
-  absl::Status ScanHead(HeadId head, const std::string& split,
-                        const std::optional<HeadBlockKey>& after,
+  struct ScanOptions {
+    // "" for all.
+    std::string split;
+    // The order of traces (storage/trace_order.h); a trace's blocks come in theirs.
+    uint64_t order_seed = 0;
+    // Where set, the scan begins after this block.
+    std::optional<HeadBlockKey> after;
+    // That read ahead of `consume`.
+    int threads = 2;
+  };
+  // The head's blocks of the traces that were committed when the scan began. An error of `consume`
+  // ends the scan.
+  absl::Status ScanHead(HeadId head, const ScanOptions& options,
                         const BlockConsumer& consume) const;
 
   // Every block, committed or not, by ascending trace id.
@@ -167,6 +175,7 @@ class Shard {
       absl::string_view prefix,
       const std::function<absl::Status(const HeadBlockKey&, const IndexEntry&)>& consume) const;
   bool IsCommitted(const TraceId& id) const;
+  std::vector<TraceId> TracesToScan(const ScanOptions& options) const;
 
   struct NewBlock {
     HeadBlockKey key;

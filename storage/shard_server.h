@@ -14,6 +14,7 @@
 #include "storage/ingestion_service.h"
 #include "storage/reading_service.h"
 #include "storage/shard.h"
+#include "util/tls_files.h"
 
 namespace kvp {
 
@@ -21,9 +22,9 @@ namespace kvp {
 class ShardServer {
  public:
   struct Options {
-    // HOST:PORT; port 0 is a free one. The connection is not encrypted and not authenticated, so
-    // HOST must be a loopback address: localhost, 127.x.x.x or [::1].
+    // HOST:PORT; port 0 is a free one. Without TLS files, HOST must be a loopback address.
     std::string listen = "127.0.0.1:0";
+    TlsFiles tls;
     Shard::Options shard;
     IngestQueue::Options queue;
 

@@ -67,8 +67,11 @@ class ShardTest : public testing::Test {
   std::vector<std::string> Scan(HeadId head, const std::string& split,
                                 const std::optional<HeadBlockKey>& after = std::nullopt) {
     std::vector<std::string> seen;
+    Shard::ScanOptions options;
+    options.split = split;
+    options.after = after;
     const absl::Status status = shard_->ScanHead(
-        head, split, after,
+        head, options,
         [&](const HeadBlockKey& key, const absl::StatusOr<absl::string_view>& encoded) {
           EXPECT_TRUE(key.head == head);
           const bool good = encoded.ok() && ParseHeadBlock(*encoded).ok();
@@ -103,7 +106,7 @@ TEST_F(ShardTest, ScanGivesTheBytesThatWerePut) {
   size_t checked = 0;
   for (const HeadBlock& block : TestBlocks(5, 10, 4)) {
     ASSERT_OK(shard_->ScanHead(
-        block.key.head, "", std::nullopt,
+        block.key.head, {},
         [&](const HeadBlockKey& key, const absl::StatusOr<absl::string_view>& encoded) {
           if (key.block != block.key.block) return absl::OkStatus();
           EXPECT_EQ(*encoded, EncodeHeadBlock(block).value());

@@ -18,6 +18,7 @@
 #include "rocksdb/options.h"
 #include "rocksdb/sst_file_reader.h"
 #include "rocksdb/table.h"
+#include "storage/rocksdb_logger.h"
 #include "storage/rocksdb_util.h"
 #include "storage/shard.h"
 #include "util/logging.h"
@@ -195,7 +196,7 @@ absl::Status Shard::OpenDatabase(bool read_only) {
   db_options.create_missing_column_families = true;
   db_options.max_background_jobs = 2;
   db_options.max_total_wal_size = kMaxWalBytes;
-  db_options.keep_log_file_num = 2;
+  db_options.info_log = NewRocksdbLogger(options_.dir);
   db_options.listeners.push_back(std::make_shared<StopListener>(stopped_once_));
   // Everything is in the log.
   db_options.avoid_flush_during_shutdown = true;

@@ -53,12 +53,12 @@ std::string ShardProcess::address() const { return absl::StrCat(options_.host, "
 absl::Status ShardProcess::Launch() {
   process_.reset();
   std::error_code ignored;
-  std::filesystem::remove(options_.dir + ".port", ignored);
+  std::filesystem::remove(LogPath("serve.port"), ignored);
   std::vector<std::string> argv = options_.runner;
   argv.insert(argv.end(), {RunfilePath("storage/serve"), "--dir", options_.dir, "--listen",
-                           address(), "--port-file", options_.dir + ".port"});
+                           address(), "--port-file", LogPath("serve.port")});
   argv.insert(argv.end(), options_.flags.begin(), options_.flags.end());
-  ASSIGN_OR_RETURN(process_, ChildProcess::Start(std::move(argv), options_.dir + ".log"));
+  ASSIGN_OR_RETURN(process_, ChildProcess::Start(std::move(argv), LogPath("serve.log")));
   return absl::OkStatus();
 }
 
@@ -69,7 +69,7 @@ absl::Status ShardProcess::Start() {
 
 absl::Status ShardProcess::WaitUntilReady(absl::Duration limit) {
   const absl::Time deadline = absl::Now() + limit;
-  while (!std::filesystem::exists(options_.dir + ".port")) {
+  while (!std::filesystem::exists(LogPath("serve.port"))) {
     if (const std::optional<int> status = process_->Ended(); status.has_value()) {
       return absl::UnavailableError(absl::StrCat("serve ended with ", *status, ":\n", LastWords()));
     }
@@ -81,8 +81,15 @@ absl::Status ShardProcess::WaitUntilReady(absl::Duration limit) {
   return absl::OkStatus();
 }
 
+std::string ShardProcess::LogPath(const std::string& name) const {
+  const std::filesystem::path folder = options_.log_dir.empty()
+                                           ? std::filesystem::path(options_.dir).parent_path()
+                                           : std::filesystem::path(options_.log_dir);
+  return folder / name;
+}
+
 std::string ShardProcess::LastWords() const {
-  const std::string log = ReadFile(options_.dir + ".log").value_or("");
+  const std::string log = ReadFile(LogPath("serve.log")).value_or("");
   return log.size() <= kLastWordsBytes ? log : log.substr(log.size() - kLastWordsBytes);
 }
 
@@ -139,9 +146,11 @@ TraceWriter::Options FaultWriterOptions(const std::vector<std::string>& shards) 
   return options;
 }
 
-Findings CheckShards(const std::vector<std::string>& shards, const Ledger& ledger, uint32_t first) {
+Findings CheckShards(const std::vector<std::string>& shards, const Ledger& ledger, uint32_t first,
+                     const TlsFiles& tls) {
   TraceReader::Options options;
   options.shards = shards;
+  options.tls = tls;
   const absl::StatusOr<std::unique_ptr<TraceReader>> reader = TraceReader::Connect(options);
   if (!reader.ok()) {
     Findings findings;

@@ -20,6 +20,7 @@
 #include "storage/trace_writer.h"
 #include "tests/fault/child_process.h"
 #include "tests/fault/fault_traces.h"
+#include "util/tls_files.h"
 
 namespace kvp {
 
@@ -27,8 +28,10 @@ namespace kvp {
 class ShardProcess {
  public:
   struct Options {
-    // Of the data, which outlives the process; beside it are `dir`.port and `dir`.log.
+    // Of the data, which outlives the process.
     std::string dir;
+    // Of the files serve.port and serve.log; the folder of `dir` where it is empty.
+    std::string log_dir;
     std::string host = "127.0.0.1";
     // Of serve.
     std::vector<std::string> flags;
@@ -53,6 +56,7 @@ class ShardProcess {
   ChildProcess* process() { return process_.has_value() ? &*process_ : nullptr; }
 
  private:
+  std::string LogPath(const std::string& name) const;
   std::string LastWords() const;
 
   const Options options_;
@@ -85,7 +89,7 @@ class WriterThreads {
 TraceWriter::Options FaultWriterOptions(const std::vector<std::string>& shards);
 // Checks the store behind `shards`.
 Findings CheckShards(const std::vector<std::string>& shards, const Ledger& ledger,
-                     uint32_t first = 1);
+                     uint32_t first = 1, const TlsFiles& tls = {});
 
 }  // namespace kvp
 

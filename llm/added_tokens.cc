@@ -1,5 +1,7 @@
 #include "llm/added_tokens.h"
 
+#include <algorithm>
+
 #include "llm/utf8.h"
 
 namespace kvp {
@@ -68,7 +70,8 @@ AddedTokenFinder::Match AddedTokenFinder::At(absl::string_view text, size_t begi
 void AddedTokenFinder::Split(absl::string_view text,
                              absl::FunctionRef<void(absl::string_view text)> between,
                              absl::FunctionRef<void(int32_t id)> token) const {
-  size_t done = 0;  // text before this has been given out
+  size_t done = 0;       // text before this has been given out
+  size_t space_end = 0;  // of the white space that a token took last
   for (size_t i = 0; !tokens_.empty() && i < text.size();) {
     if (!begins_token_[static_cast<uint8_t>(text[i])]) {
       ++i;
@@ -82,11 +85,16 @@ void AddedTokenFinder::Split(absl::string_view text,
     size_t begin = i;
     size_t end = match.end;
     i = match.end;
-    // White space that an earlier token took stays with that one.
-    if (begin < done) continue;
     if (match.token->single_word && !IsSingleWord(text, begin, end)) continue;
-    if (match.token->lstrip) begin = done + TrailingSpaceBegin(text.substr(done, begin - done));
-    if (match.token->rstrip) end += LeadingSpaceBytes(text.substr(end));
+    if (match.token->lstrip) {
+      begin = begin > done ? done + TrailingSpaceBegin(text.substr(done, begin - done)) : done;
+    }
+    if (match.token->rstrip) {
+      space_end = std::max(space_end, end);
+      if (space_end == end) space_end += LeadingSpaceBytes(text.substr(end));
+      end = space_end;
+    }
+    if (begin >= end) continue;
     if (done < begin) between(text.substr(done, begin - done));
     token(match.token->id);
     done = end;

@@ -35,8 +35,8 @@ class AddedTokenFinder {
 
   // Calls `between` for the stretches of text without a token and `token` for the tokens, in the
   // text's order. Of tokens that overlap, the one that begins first counts, and of those the
-  // longest, as Hugging Face's `tokenizers` has it: also where that one is then no single word, or
-  // begins in white space that the one before took.
+  // longest, as Hugging Face's `tokenizers` has it: also where that one is then no single word. A
+  // token in white space that the one before took counts too, unless with lstrip nothing is left.
   void Split(absl::string_view text, absl::FunctionRef<void(absl::string_view text)> between,
              absl::FunctionRef<void(int32_t id)> token) const;
 

@@ -98,39 +98,34 @@ void BpeEncoder::Encode(absl::string_view piece, std::vector<int32_t>& ids) {
   if (whole >= 0) {
     ids.push_back(whole);
   } else {
-    FindUnits(piece);
-    size_t first = 0;
-    for (size_t i = 1; i <= units_.size(); ++i) {
-      if (i < units_.size() && !units_[i].cut_before) continue;
-      const size_t begin = first == 0 ? 0 : units_[first].begin;
-      const size_t end = i < units_.size() ? units_[i].begin : piece.size();
-      EncodePart(piece.substr(begin, end - begin), &units_[first], static_cast<int32_t>(i - first),
-                 ids);
-      first = i;
-    }
+    EncodeParts(piece, ids);
   }
   if (is_short) Remember(piece, ids.data() + before, ids.size() - before);
 }
 
-void BpeEncoder::FindUnits(absl::string_view piece) {
+void BpeEncoder::EncodeParts(absl::string_view piece, std::vector<int32_t>& ids) {
   const BpeModel::Options& options = model_.options_;
   units_.clear();
+  size_t part_begin = 0;
   bool follows_unit = false;  // whether the text directly before is a unit of its own
   bool pending_unknown = false;
   const auto add = [&](int32_t id, size_t begin) {
-    const bool cut = follows_unit && !model_.joints_.contains(PairKey(units_.back().id, id));
-    units_.push_back({id, cut, begin});
+    if (follows_unit && !model_.joints_.contains(PairKey(units_.back(), id))) {
+      EncodePart(piece.substr(part_begin, begin - part_begin), piece, ids);
+      part_begin = begin;
+    }
+    units_.push_back(id);
   };
-  const auto add_pending = [&](size_t begin) {
+  const auto add_pending = [&] {
     if (!pending_unknown) return;
-    follows_unit = false;
-    add(options.unknown_id, begin);
+    units_.push_back(options.unknown_id);
     pending_unknown = false;
+    follows_unit = false;
   };
   for (size_t i = 0; i < piece.size();) {
     const absl::string_view unit = piece.substr(i, model_.FirstUnit(piece.substr(i)));
     if (const int32_t id = model_.UnitId(unit); id >= 0) {
-      add_pending(i);
+      add_pending();
       add(id, i);
       follows_unit = true;
     } else if (model_.HasFallback(unit)) {
@@ -141,29 +136,31 @@ void BpeEncoder::FindUnits(absl::string_view piece) {
       }
     } else {
       if (options.unknown_id >= 0) {
-        if (!options.fuse_unknown) add_pending(i);
+        if (!options.fuse_unknown) add_pending();
         pending_unknown = true;
       }
       follows_unit = false;
     }
     i += unit.size();
   }
-  add_pending(piece.size());
+  add_pending();
+  EncodePart(piece.substr(part_begin), piece, ids);
 }
 
-void BpeEncoder::EncodePart(absl::string_view text, const Unit* units, int32_t count,
+void BpeEncoder::EncodePart(absl::string_view text, absl::string_view piece,
                             std::vector<int32_t>& ids) {
-  if (count == 1) {
-    ids.push_back(units[0].id);
-    return;
+  // A whole piece has been looked for already.
+  const bool remember = text.size() < piece.size() && text.size() <= kMaxRememberedBytes;
+  if (units_.size() == 1) {
+    ids.push_back(units_[0]);
+  } else if (!remember) {
+    MergeUnits(ids);
+  } else if (!Recall(text, ids)) {
+    const size_t before = ids.size();
+    MergeUnits(ids);
+    Remember(text, ids.data() + before, ids.size() - before);
   }
-  // A part of its own: a whole piece has been looked for already.
-  const bool is_part = count < static_cast<int32_t>(units_.size());
-  const bool remember = is_part && text.size() <= kMaxRememberedBytes && !text.empty();
-  if (remember && Recall(text, ids)) return;
-  const size_t before = ids.size();
-  Merge(units, count, ids);
-  if (remember) Remember(text, ids.data() + before, ids.size() - before);
+  units_.clear();
 }
 
 // Queues the merge of symbol `left` with the next one. An entry of the queue holds the rank above
@@ -179,11 +176,13 @@ void BpeEncoder::Offer(int32_t left) {
   queue_.push_back(PairKey(symbol.rank, left));
 }
 
-void BpeEncoder::Merge(const Unit* units, int32_t count, std::vector<int32_t>& ids) {
+void BpeEncoder::MergeUnits(std::vector<int32_t>& ids) {
+  if (units_.empty()) return;
+  const int32_t count = static_cast<int32_t>(units_.size());
   symbols_.resize(count);
   queue_.clear();
   for (int32_t i = 0; i < count; ++i) {
-    symbols_[i] = {units[i].id, i - 1, i + 1 < count ? i + 1 : -1, kNoMerge, -1};
+    symbols_[i] = {units_[i], i - 1, i + 1 < count ? i + 1 : -1, kNoMerge, -1};
   }
   for (int32_t i = 0; i + 1 < count; ++i) Offer(i);
   const auto later = std::greater<uint64_t>();

@@ -93,11 +93,6 @@ class BpeEncoder {
     int32_t rank;  // of the merge with `next`
     int32_t merged;
   };
-  struct Unit {
-    int32_t id;
-    bool cut_before;  // whether text can be cut before it
-    size_t begin;     // in the piece; exact where it can be cut
-  };
   struct Remembered {
     size_t begin;
     size_t count;
@@ -105,17 +100,18 @@ class BpeEncoder {
 
   bool Recall(absl::string_view text, std::vector<int32_t>& ids) const;
   void Remember(absl::string_view text, const int32_t* ids, size_t count);
-  void FindUnits(absl::string_view piece);
-  void EncodePart(absl::string_view text, const Unit* units, int32_t count,
-                  std::vector<int32_t>& ids);
-  void Merge(const Unit* units, int32_t count, std::vector<int32_t>& ids);
+  // Cuts a piece where no merge reaches across, and encodes part by part.
+  void EncodeParts(absl::string_view piece, std::vector<int32_t>& ids);
+  // Appends the ids of units_, which are those of `text` in `piece`, and empties them.
+  void EncodePart(absl::string_view text, absl::string_view piece, std::vector<int32_t>& ids);
+  void MergeUnits(std::vector<int32_t>& ids);
   void Offer(int32_t left);
 
   const BpeModel& model_;
   absl::flat_hash_map<std::string, Remembered> remembered_;
   std::vector<int32_t> remembered_ids_;
   // Scratch.
-  std::vector<Unit> units_;
+  std::vector<int32_t> units_;  // ids, of the part at hand
   std::vector<Symbol> symbols_;
   std::vector<uint64_t> queue_;
 };

@@ -158,8 +158,17 @@ class Matcher {
 }  // namespace
 
 struct RegexSplitter::Pattern {
-  pcre2_code* code;
+  pcre2_code* code = nullptr;
+  std::string literal;  // instead of code
   ~Pattern() { pcre2_code_free(code); }
+
+  // The next match at or after `from`: whether there is one, and [begin, end).
+  bool Next(absl::string_view text, size_t from, size_t& begin, size_t& end) const {
+    if (code != nullptr) return Matcher::OfThisThread().Next(code, text, from, begin, end);
+    begin = text.find(literal, from);
+    end = begin + literal.size();
+    return begin != absl::string_view::npos;
+  }
 };
 
 RegexSplitter::RegexSplitter(std::unique_ptr<Pattern> pattern) : pattern_(std::move(pattern)) {}
@@ -167,16 +176,15 @@ RegexSplitter::~RegexSplitter() = default;
 
 absl::StatusOr<std::unique_ptr<RegexSplitter>> RegexSplitter::Create(const std::string& pattern,
                                                                      bool literal) {
+  if (literal) {
+    return std::unique_ptr<RegexSplitter>(
+        new RegexSplitter(std::unique_ptr<Pattern>(new Pattern{nullptr, pattern})));
+  }
+  ASSIGN_OR_RETURN(const std::string spelled, Translation(pattern).Run());
   // With PCRE2_MATCH_INVALID_UTF a match never covers or looks at bytes that aren't UTF-8. In
   // Oniguruma ^ and $ are about lines.
-  uint32_t options = PCRE2_UTF | PCRE2_MATCH_INVALID_UTF;
-  std::string spelled = pattern;
-  if (literal) {
-    options |= PCRE2_LITERAL;
-  } else {
-    options |= PCRE2_UCP | PCRE2_NEVER_BACKSLASH_C | PCRE2_MULTILINE;
-    ASSIGN_OR_RETURN(spelled, Translation(pattern).Run());
-  }
+  constexpr uint32_t options =
+      PCRE2_UTF | PCRE2_MATCH_INVALID_UTF | PCRE2_UCP | PCRE2_NEVER_BACKSLASH_C | PCRE2_MULTILINE;
   int error = 0;
   PCRE2_SIZE place = 0;
   pcre2_code* code = pcre2_compile(reinterpret_cast<PCRE2_SPTR>(spelled.data()), spelled.size(),
@@ -188,7 +196,7 @@ absl::StatusOr<std::unique_ptr<RegexSplitter>> RegexSplitter::Create(const std::
                                                    " of ", spelled, ": ",
                                                    reinterpret_cast<const char*>(reason)));
   }
-  auto owned = std::unique_ptr<Pattern>(new Pattern{code});
+  auto owned = std::unique_ptr<Pattern>(new Pattern{code, ""});
   // Where the processor has no JIT, the interpreter gives the same matches.
   pcre2_jit_compile(code, PCRE2_JIT_COMPLETE);
   return std::unique_ptr<RegexSplitter>(new RegexSplitter(std::move(owned)));
@@ -197,12 +205,11 @@ absl::StatusOr<std::unique_ptr<RegexSplitter>> RegexSplitter::Create(const std::
 void RegexSplitter::Split(
     absl::string_view text,
     absl::FunctionRef<void(absl::string_view piece, bool is_match)> piece) const {
-  Matcher& matcher = Matcher::OfThisThread();
   size_t done = 0;    // text before this has been given out
   size_t search = 0;  // where to look for the next match: behind `done` after an empty match
   size_t begin = 0;
   size_t end = 0;
-  while (search <= text.size() && matcher.Next(pattern_->code, text, search, begin, end)) {
+  while (search <= text.size() && pattern_->Next(text, search, begin, end)) {
     if (begin > done) piece(text.substr(done, begin - done), false);
     if (end > begin) piece(text.substr(begin, end - begin), true);
     done = end;
@@ -216,6 +223,7 @@ void RegexSplitter::Split(
 }
 
 bool RegexSplitter::MatchesEmpty() const {
+  if (pattern_->code == nullptr) return pattern_->literal.empty();
   uint32_t matches_empty = 0;
   pcre2_pattern_info(pattern_->code, PCRE2_INFO_MATCHEMPTY, &matches_empty);
   return matches_empty != 0;

@@ -154,7 +154,9 @@ WorkerOptions OptionsFromFlags() {
 absl::StatusOr<std::unique_ptr<PromptSource>> SourceFromFlags(int64_t max_positions,
                                                               const Tokenizer* tokenizer) {
   const std::string generate = absl::GetFlag(FLAGS_generate);
-  if (generate.empty()) return FilePrompts(absl::GetFlag(FLAGS_prompts), tokenizer);
+  if (generate.empty()) {
+    return FilePrompts(absl::GetFlag(FLAGS_prompts), tokenizer, absl::GetFlag(FLAGS_model));
+  }
   const std::string path = absl::GetFlag(FLAGS_text);
   ASSIGN_OR_RETURN(const std::string text, ReadFile(path));
   GeneratedPromptOptions options;

@@ -63,7 +63,9 @@ absl::StatusOr<std::string> TemplateText(const JsonFields& fields) {
 
 ChatTemplate::ChatTemplate(std::string path, std::unique_ptr<jinja::Template> jinja,
                            nlohmann::json special_tokens)
-    : path_(std::move(path)), jinja_(std::move(jinja)), special_tokens_(std::move(special_tokens)) {}
+    : path_(std::move(path)),
+      jinja_(std::move(jinja)),
+      special_tokens_(std::move(special_tokens)) {}
 
 ChatTemplate::~ChatTemplate() = default;
 

@@ -6,13 +6,14 @@
 // "<|user|>"; Mistral and Llama 2 "[INST] … [/INST]". All of them say so in a template in Jinja's
 // language, and that template is what is rendered here (llm/jinja/template.h), as Hugging Face's
 // transformers does: with its variables messages, add_generation_prompt, the special tokens by name
-// (bos_token, eos_token, …) and tools and documents, which are none. What a template would say about
-// today's date (`strftime_now`) isn't defined, so that the same conversation always gives the same
-// prompt: templates have a fixed date for that case.
+// (bos_token, eos_token, …) and tools and documents, which are none. What a template would say
+// about today's date (`strftime_now`) isn't defined, so that the same conversation always gives the
+// same prompt: templates have a fixed date for that case.
 //
 // The text is then encoded with Tokenizer::Encode, not EncodeSequence: templates put the
 // begin-of-sequence token themselves. Special tokens that somebody has written in a message become
-// special tokens of the prompt, as in transformers: who doesn't trust the messages must filter them.
+// special tokens of the prompt, as in transformers: who doesn't trust the messages must filter
+// them.
 
 #ifndef KVP_LLM_CHAT_TEMPLATE_H_
 #define KVP_LLM_CHAT_TEMPLATE_H_

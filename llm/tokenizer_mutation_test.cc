@@ -19,8 +19,8 @@ namespace {
 using ::testing::HasSubstr;
 using Json = nlohmann::json;
 
-constexpr int kStructureRounds = 4000;
-constexpr int kTextRounds = 4000;
+constexpr int kStructureRounds = 3000;
+constexpr int kTextRounds = 3000;
 
 Json SpecialToken(const std::string& name) {
   return {{"SpecialToken", {{"id", name}, {"type_id", 0}}}};
@@ -139,24 +139,26 @@ class Mutator {
     }
   }
 
-  // Changes, takes out or puts in a few bytes.
+  // Changes, takes out or puts in a byte or a few.
   std::string MutateText(std::string text) {
-    for (size_t i = 1 + Below(4); i > 0 && !text.empty(); --i) {
+    for (size_t i = 1 + Below(4) / 3; i > 0 && !text.empty(); --i) {
       const size_t at = Below(text.size());
       const char byte =
           Below(2) == 0 ? static_cast<char>(random_()) : "{}[]\",:0-e\\u\x80"[Below(13)];
-      switch (Below(4)) {
+      switch (Below(8)) {
         case 0:
-          text[at] = byte;
+          text.resize(at);
           break;
         case 1:
           text.erase(at, 1 + Below(20));
           break;
         case 2:
-          text.insert(at, 1, byte);
+        case 3:
+        case 4:
+          text[at] = byte;
           break;
         default:
-          text.resize(at);
+          text.insert(at, 1, byte);
       }
     }
     return text;
@@ -249,7 +251,7 @@ TEST(TokenizerMutationTest, AChangedTextGivesATokenizerOrAStatus) {
   for (int round = 0; round < kTextRounds; ++round) {
     TryOut(mutator.MutateText(texts[round % 2]), parsed);
   }
-  EXPECT_GT(parsed, kTextRounds / 50);
+  EXPECT_GT(parsed, kTextRounds / 100);
   EXPECT_LT(parsed, kTextRounds);
 }
 

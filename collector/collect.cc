@@ -19,6 +19,7 @@
 #include "collector/prompt_source.h"
 #include "collector/worker.h"
 #include "llm/decoder.h"
+#include "llm/decoder_flags.h"
 #include "llm/model_config.h"
 #include "llm/tokenizer.h"
 #include "nlohmann/json.hpp"
@@ -62,8 +63,6 @@ ABSL_FLAG(int64_t, cuts, 1,
           "Cuts of a trace: the prompt's end and cuts - 1 random positions before it.");
 ABSL_FLAG(uint64_t, cut_seed, 0, "Seed of random cuts.");
 ABSL_FLAG(int64_t, block_tokens, 0, "Tokens of a stored block; 0: as many as make about 512 KiB.");
-ABSL_FLAG(std::string, device, "cpu", "cpu, cuda or cuda:N.");
-ABSL_FLAG(std::string, dtype, "float32", "float32, bfloat16 or float16: what the model runs in.");
 ABSL_FLAG(int64_t, threads, 1, "Compute threads.");
 ABSL_FLAG(int64_t, chunk_tokens, 512, "Tokens of a chunk of prefill: bounds its memory.");
 ABSL_FLAG(int64_t, worker_index, 0, "This worker's number, from 0.");
@@ -205,16 +204,15 @@ absl::Status Run() {
   WorkerOptions options = OptionsFromFlags();
   const std::string directory = absl::GetFlag(FLAGS_model);
   // Loading weights may take minutes: first everything else that can be wrong.
+  const Decoder::Options decoder_options = DecoderOptionsFromFlags();
   ASSIGN_OR_RETURN(const ModelConfig config, LoadModelConfig(directory));
   ASSIGN_OR_RETURN(const std::unique_ptr<Tokenizer> tokenizer,
                    Tokenizer::Load(directory + "/tokenizer.json"));
-  ASSIGN_OR_RETURN(const std::unique_ptr<PromptSource> source,
-                   SourceFromFlags(config.max_positions, tokenizer.get()));
+  ASSIGN_OR_RETURN(
+      const std::unique_ptr<PromptSource> source,
+      SourceFromFlags(config.max_model_len(decoder_options.max_model_len), tokenizer.get()));
   if (options.task.empty()) options.task = source->task();
 
-  Decoder::Options decoder_options;
-  decoder_options.devices = absl::StrSplit(absl::GetFlag(FLAGS_device), ',');
-  decoder_options.dtype = absl::GetFlag(FLAGS_dtype);
   ASSIGN_OR_RETURN(const std::unique_ptr<Decoder> decoder,
                    Decoder::Load(directory, decoder_options));
 

@@ -200,9 +200,12 @@ TEST_P(AttentionTest, ShowsItsWeightsWhereHeadsLieTogether) {
     // Only what no query of the block sees is left out.
     const int64_t last = kContext + kTokens - 1;
     const bool leaves_out = score_bytes == 1 && window() > 0 && removed() == Removed::kNothing;
-    if (leaves_out)
+    if (leaves_out) {
       EXPECT_EQ(checker.largest_first_entry, std::max<int64_t>(0, last - window() + 1));
-    if (window() == 0) EXPECT_EQ(checker.largest_first_entry, 0);
+    }
+    if (window() == 0) {
+      EXPECT_EQ(checker.largest_first_entry, 0);
+    }
   }
 }
 

@@ -184,7 +184,7 @@ ModelInfo ModelInfoOf(const Decoder& decoder, const std::string& directory) {
   model.set_query_heads(static_cast<int32_t>(config.query_heads));
   model.set_kv_heads(static_cast<int32_t>(config.kv_heads));
   model.set_head_dim(static_cast<int32_t>(config.head_dim));
-  for (const double frequency : config.RopeFrequencies()) model.add_rope_frequencies(frequency);
+  for (const double frequency : decoder.rope_frequencies()) model.add_rope_frequencies(frequency);
   return model;
 }
 

@@ -30,9 +30,8 @@ constexpr int64_t kPositions = 256;
 // Keeps every query of a forward pass over a whole sequence.
 class QueryRecorder : public AttentionObserver {
  public:
-  absl::Status OnAttention(int64_t layer, const at::Tensor& queries, int64_t first_position,
-                           const KvCache& cache) override {
-    chunks_[layer].push_back(queries.clone());
+  absl::Status OnAttention(const AttentionChunk& chunk) override {
+    chunks_[chunk.layer].push_back(chunk.queries.clone());
     return absl::OkStatus();
   }
   at::Tensor queries(int64_t layer) const { return at::cat(chunks_[layer], 1); }

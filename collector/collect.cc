@@ -213,7 +213,7 @@ absl::Status Run() {
   if (options.task.empty()) options.task = source->task();
 
   Decoder::Options decoder_options;
-  decoder_options.device = absl::GetFlag(FLAGS_device);
+  decoder_options.devices = absl::StrSplit(absl::GetFlag(FLAGS_device), ',');
   decoder_options.dtype = absl::GetFlag(FLAGS_dtype);
   ASSIGN_OR_RETURN(const std::unique_ptr<Decoder> decoder,
                    Decoder::Load(directory, decoder_options));

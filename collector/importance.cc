@@ -28,10 +28,13 @@ absl::StatusOr<std::unique_ptr<ImportanceAccumulator>> ImportanceAccumulator::Cr
   return std::unique_ptr<ImportanceAccumulator>(new ImportanceAccumulator(config, std::move(cuts)));
 }
 
-absl::Status ImportanceAccumulator::OnAttention(int64_t layer, const at::Tensor& queries,
-                                                int64_t first_position, const KvCache& cache) {
+absl::Status ImportanceAccumulator::OnAttention(const AttentionChunk& chunk) {
+  const int64_t layer = chunk.layer;
+  const at::Tensor& queries = chunk.queries;
+  const KvCache& cache = *chunk.cache;
+  int64_t first_position = chunk.first_position;
   for (int64_t head = 0; head < config_.kv_heads; ++head) {
-    if (cache.length(layer, head) != first_position + queries.size(1)) {
+    if (!cache.complete(layer, head)) {
       return absl::InvalidArgumentError(absl::StrCat(
           "importance: head ", head, " of layer ", layer, " holds ", cache.length(layer, head),
           " entries at position ", first_position + queries.size(1), ": some were removed"));

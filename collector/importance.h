@@ -29,8 +29,7 @@ class ImportanceAccumulator : public AttentionObserver {
                                                                        std::vector<int64_t> cuts);
 
   // INVALID_ARGUMENT where the cache has lost entries, or a chunk doesn't follow the one before.
-  absl::Status OnAttention(int64_t layer, const at::Tensor& queries, int64_t first_position,
-                           const KvCache& cache) override;
+  absl::Status OnAttention(const AttentionChunk& chunk) override;
 
   // The labels: fp32 [layers, kv_heads, cuts, entries], 0 for entries at or after a row's cut.
   // `cache` is the one observed. To be called once, at the end.

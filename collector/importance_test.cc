@@ -41,8 +41,12 @@ struct Sequence {
     for (int64_t layer = 0; layer < kLayers; ++layer) {
       const at::Tensor chunk = keys[layer].narrow(1, first, tokens);
       cache.Append(layer, chunk, chunk);
-      RETURN_IF_ERROR(
-          observer.OnAttention(layer, queries[layer].narrow(1, first, tokens), first, cache));
+      AttentionChunk seen;
+      seen.layer = layer;
+      seen.queries = queries[layer].narrow(1, first, tokens);
+      seen.first_position = first;
+      seen.cache = &cache;
+      RETURN_IF_ERROR(observer.OnAttention(seen));
     }
     cache.AdvancePosition(tokens);
     return absl::OkStatus();

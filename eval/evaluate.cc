@@ -70,7 +70,7 @@ Examples:
 absl::StatusOr<EvaluationOptions> OptionsFromFlags() {
   EvaluationOptions options;
   options.model_directory = absl::GetFlag(FLAGS_model);
-  options.decoder.device = absl::GetFlag(FLAGS_device);
+  options.decoder.devices = absl::StrSplit(absl::GetFlag(FLAGS_device), ',');
   options.decoder.dtype = absl::GetFlag(FLAGS_dtype);
   if (const std::string shards = absl::GetFlag(FLAGS_shards); !shards.empty()) {
     options.shards = absl::StrSplit(shards, ',');

@@ -10,6 +10,7 @@
 
 #include "absl/flags/flag.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_split.h"
 #include "eval/agents.h"
 #include "eval/generation.h"
 #include "eval/parallel.h"
@@ -113,7 +114,7 @@ absl::Status Run(const std::string& policy_name, const SamplingOptions& sampling
   SetMathThreads(absl::GetFlag(FLAGS_threads));
   const std::string model = absl::GetFlag(FLAGS_model);
   Decoder::Options decoder_options;
-  decoder_options.device = absl::GetFlag(FLAGS_device);
+  decoder_options.devices = absl::StrSplit(absl::GetFlag(FLAGS_device), ',');
   decoder_options.dtype = absl::GetFlag(FLAGS_dtype);
   ASSIGN_OR_RETURN(const std::unique_ptr<Decoder> decoder, Decoder::Load(model, decoder_options));
   ASSIGN_OR_RETURN(const std::unique_ptr<Tokenizer> tokenizer,

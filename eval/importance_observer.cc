@@ -7,8 +7,9 @@
 
 namespace kvp {
 
-absl::Status ImportanceObserver::OnAttention(int64_t layer, const at::Tensor& queries,
-                                             int64_t first_position, const KvCache& cache) {
+absl::Status ImportanceObserver::OnAttention(const AttentionChunk& chunk) {
+  const at::Tensor& queries = chunk.queries;
+  const KvCache& cache = *chunk.cache;
   const int64_t kv_heads = cache.kv_heads();
   const int64_t group = queries.size(0) / kv_heads;
   if (importance_.empty()) {
@@ -17,9 +18,9 @@ absl::Status ImportanceObserver::OnAttention(int64_t layer, const at::Tensor& qu
     }
   }
   for (int64_t head = 0; head < kv_heads; ++head) {
-    RETURN_IF_ERROR(AddFutureImportance(queries.narrow(0, head * group, group),
-                                        cache.keys(layer, head), first_position, {context_tokens_},
-                                        importance_[layer * kv_heads + head]));
+    RETURN_IF_ERROR(AddFutureImportance(
+        queries.narrow(0, head * group, group), cache.keys(chunk.layer, head), chunk.first_position,
+        {context_tokens_}, importance_[chunk.layer * kv_heads + head]));
   }
   return absl::OkStatus();
 }

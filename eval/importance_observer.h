@@ -21,8 +21,7 @@ class ImportanceObserver : public AttentionObserver {
  public:
   explicit ImportanceObserver(int64_t context_tokens) : context_tokens_(context_tokens) {}
 
-  absl::Status OnAttention(int64_t layer, const at::Tensor& queries, int64_t first_position,
-                           const KvCache& cache) override;
+  absl::Status OnAttention(const AttentionChunk& chunk) override;
 
   // fp32 [layers * kv_heads, context_tokens], layer-major; undefined before any pass was seen.
   at::Tensor importance() const;

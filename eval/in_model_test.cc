@@ -187,9 +187,8 @@ TEST_F(InModelTest, RefusesWhatItCantRun) {
 // Keeps copies of the post-RoPE queries.
 class QueryRecorder : public AttentionObserver {
  public:
-  absl::Status OnAttention(int64_t layer, const at::Tensor& queries, int64_t first_position,
-                           const KvCache& cache) override {
-    this->queries.push_back(queries.clone());
+  absl::Status OnAttention(const AttentionChunk& chunk) override {
+    queries.push_back(chunk.queries.clone());
     return absl::OkStatus();
   }
   std::vector<at::Tensor> queries;  // by layer, for a pass of one chunk

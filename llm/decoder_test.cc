@@ -248,13 +248,12 @@ TEST_P(DecoderReferenceTest, RemovedEntriesAreAsIfMasked) {
 // Collects what it is shown.
 class Recorder : public AttentionObserver {
  public:
-  absl::Status OnAttention(int64_t layer, const at::Tensor& queries, int64_t first_position,
-                           const KvCache& cache) override {
-    EXPECT_EQ(first_position, next_position[layer]);
-    EXPECT_EQ(cache.length(layer, 0), first_position + queries.size(1));
-    next_position[layer] += queries.size(1);
-    parts[layer].push_back(queries.clone());
-    return layer == fail_at ? absl::AbortedError("enough") : absl::OkStatus();
+  absl::Status OnAttention(const AttentionChunk& chunk) override {
+    EXPECT_EQ(chunk.first_position, next_position[chunk.layer]);
+    EXPECT_GE(chunk.cache->length(chunk.layer, 0), chunk.first_position + chunk.queries.size(1));
+    next_position[chunk.layer] += chunk.queries.size(1);
+    parts[chunk.layer].push_back(chunk.queries.clone());
+    return chunk.layer == fail_at ? absl::AbortedError("enough") : absl::OkStatus();
   }
 
   std::map<int64_t, int64_t> next_position;
@@ -419,7 +418,7 @@ TEST_F(DecoderTest, NamesTheTensorThatItWouldLeaveOut) {
 TEST_F(DecoderTest, NamesUnknownDevicesAndDtypes) {
   const auto load = [&](const char* device, const char* dtype) {
     Decoder::Options options;
-    options.device = device;
+    options.devices = {device};
     options.dtype = dtype;
     return Decoder::Load(directory_, options).status();
   };

@@ -121,15 +121,6 @@ absl::Status AddEndTokens(const JsonFields& fields, ModelConfig& config) {
 
 }  // namespace
 
-std::vector<double> ModelConfig::RopeFrequencies() const {
-  std::vector<double> frequencies;
-  for (int64_t i = 0; i < head_dim / 2; ++i) {
-    frequencies.push_back(
-        std::pow(rope_theta, -2.0 * static_cast<double>(i) / static_cast<double>(head_dim)));
-  }
-  return frequencies;
-}
-
 absl::StatusOr<ModelConfig> ParseModelConfig(absl::string_view text, const std::string& path) {
   ASSIGN_OR_RETURN(const Json json, ParseJsonObject(text, path));
   const JsonFields fields(json, path);

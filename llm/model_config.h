@@ -26,6 +26,9 @@ struct ModelConfig {
   double rms_norm_eps = 0;
   double rope_theta = 0;
   bool tie_word_embeddings = false;
+  // Sliding windows by layer: a query at position p sees the entries at positions above p - window.
+  // 0: all. Empty: 0 everywhere.
+  std::vector<int64_t> windows;
   // Tokens that end a generation: config.json's and generation_config.json's eos_token_id; may be
   // empty.
   std::vector<int64_t> eos_token_ids;
@@ -33,11 +36,9 @@ struct ModelConfig {
 
   int64_t query_group() const { return query_heads / kv_heads; }
   int64_t heads() const { return layers * kv_heads; }
-
-  // Angular frequencies of the rotary positions, head_dim / 2 of them: theta^(-2i / head_dim). Pair
-  // (x[i], x[i + head_dim / 2]) of a query or key is turned by position * frequency (Su et al.,
-  // "RoFormer", 2021, in Hugging Face's layout of the pairs).
-  std::vector<double> RopeFrequencies() const;
+  int64_t window(int64_t layer) const { return windows.empty() ? 0 : windows[layer]; }
+  // The longest sequence that the model runs where nobody says otherwise.
+  int64_t default_max_model_len() const { return max_positions; }
 };
 
 // Parses config.json's text; `path` is for messages. INVALID_ARGUMENT, naming file, field and

@@ -24,25 +24,6 @@ constexpr int64_t kChunkTokens = 32;
 constexpr int64_t kOneChunk = 1024;
 constexpr int64_t kNewTokens = 24;
 
-struct Family {
-  std::string name;
-  TinyModelOptions options;
-};
-
-std::vector<Family> Families() {
-  std::vector<Family> families(3);
-  families[0].name = "llama";
-  families[1].name = "llama, tied";
-  families[1].options.tied = true;
-  families[2].name = "llama, one KV head a query head";
-  families[2].options.kv_heads = families[2].options.query_heads;
-  for (Family& family : families) {
-    // The file's numbers are then the same in every dtype.
-    family.options.dtype = at::kBFloat16;
-  }
-  return families;
-}
-
 std::vector<int32_t> Prompt(int64_t tokens, int64_t vocab_size) {
   std::vector<int32_t> prompt;
   for (int64_t i = 0; i < tokens; ++i) {
@@ -168,13 +149,14 @@ bool ParityResult::ok() const {
 absl::StatusOr<std::vector<ParityResult>> CheckParity(const std::string& directory,
                                                       const std::vector<std::string>& devices) {
   std::vector<ParityResult> results;
-  const std::vector<Family> families = Families();
-  for (size_t i = 0; i < families.size(); ++i) {
-    const std::string model = absl::StrCat(directory, "/tiny_", i);
-    RETURN_IF_ERROR(WriteTinyModel(model, families[i].options));
+  for (TinyFamily& family : TinyFamilies()) {
+    const std::string model = absl::StrCat(directory, "/tiny_", family.name);
+    // The file's numbers are then the same in every dtype.
+    family.options.dtype = at::kBFloat16;
+    RETURN_IF_ERROR(WriteTinyModel(model, family.options));
     std::vector<std::vector<int32_t>> prompts;
     for (const int64_t tokens : kPromptTokens) {
-      prompts.push_back(Prompt(tokens, families[i].options.vocab_size));
+      prompts.push_back(Prompt(tokens, family.options.vocab_size));
     }
     for (const char* dtype : {"float32", "bfloat16"}) {
       Decoder::Options options;
@@ -185,7 +167,7 @@ absl::StatusOr<std::vector<ParityResult>> CheckParity(const std::string& directo
       ASSIGN_OR_RETURN(const std::vector<Outcome> outcomes,
                        RunBatch(*decoder, prompts, kChunkTokens));
       ParityResult result = Compare(outcomes, right);
-      result.family = families[i].name;
+      result.family = family.name;
       result.dtype = dtype;
       result.tolerance = options.dtype == "float32" ? kFloatTolerance : kHalfTolerance;
       results.push_back(std::move(result));

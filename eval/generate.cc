@@ -13,7 +13,6 @@
 #include "absl/strings/str_split.h"
 #include "eval/agents.h"
 #include "eval/generation.h"
-#include "eval/parallel.h"
 #include "eval/utf8_stream.h"
 #include "llm/decoder.h"
 #include "llm/tokenizer.h"
@@ -22,6 +21,7 @@
 #include "util/command_line.h"
 #include "util/logging.h"
 #include "util/malloc_tuning.h"
+#include "util/math_threads.h"
 #include "util/status_macros.h"
 #include "util/tensor_bytes.h"
 

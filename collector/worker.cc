@@ -127,7 +127,7 @@ class Worker {
     }
     TraceRecord& record = trace.record;
     record.set_split(options_.split);
-    record.set_task(options_.task);
+    record.set_task(TaskOf(prompt));
     summary_.tokens += record.token_ids_size();
     summary_.entries += record.entries();
     metrics_.prompt_tokens.Add(record.prompt_tokens());
@@ -167,6 +167,11 @@ class Worker {
 
   int64_t Done() const { return sender_.committed() + summary_.skipped + summary_.empty; }
 
+  const std::string& TaskOf(const TokenizedPrompt& prompt) const {
+    if (!options_.task.empty()) return options_.task;
+    return prompt.task.empty() ? source_.task() : prompt.task;
+  }
+
   double TokensPerSecond() const {
     const double seconds = absl::ToDoubleSeconds(absl::Now() - start_);
     return static_cast<double>(summary_.tokens) / std::max(seconds, 1e-9);
@@ -180,7 +185,8 @@ class Worker {
   std::string Detail() const {
     return absl::StrFormat("%.0f tokens/s, %d queued, %.1f MB sent, %s", TokensPerSecond(),
                            sender_.waiting(),
-                           static_cast<double>(sender_.acknowledged_bytes()) / 1e6, options_.task);
+                           static_cast<double>(sender_.acknowledged_bytes()) / 1e6,
+                           options_.task.empty() ? source_.task() : options_.task);
   }
 
   void UpdateMetrics() {

@@ -9,6 +9,7 @@
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "llm/attention.h"
+#include "llm/narrowed_observer.h"
 #include "util/naive_importance.h"
 #include "util/status_macros.h"
 #include "util/status_matchers.h"
@@ -31,39 +32,6 @@ ModelConfig Config(int64_t kv_heads, int64_t group) {
   config.head_dim = kHeadDim;
   return config;
 }
-
-// What attention shows of itself.
-enum class Shown { kWeights, kLogSumExp, kQueriesAlone };
-
-// Shows another observer less than attention did.
-class Narrowed : public AttentionObserver {
- public:
-  Narrowed(AttentionObserver* observer, Shown shown) : observer_(*observer), shown_(shown) {}
-
-  absl::Status OnAttention(const AttentionChunk& chunk) override {
-    if (shown_ == Shown::kWeights) return observer_.OnAttention(chunk);
-    AttentionChunk narrowed = chunk;
-    narrowed.weights = at::Tensor();
-    narrowed.first_entry = 0;
-    if (shown_ == Shown::kLogSumExp) {
-      // A query's own entry is the last one that it sees: its score less its weight's logarithm.
-      const int64_t tokens = chunk.queries.size(1);
-      const int64_t entries = chunk.weights.size(2);
-      const at::Tensor own_keys =
-          chunk.cache->layer_keys(chunk.layer)
-              .narrow(1, chunk.first_position, tokens)
-              .repeat_interleave(chunk.queries.size(0) / chunk.cache->kv_heads(), 0);
-      const at::Tensor own_weights =
-          chunk.weights.narrow(2, entries - tokens, tokens).diagonal(0, 1, 2);
-      narrowed.log_sum_exp = (chunk.queries * own_keys).sum(2) * chunk.scale - own_weights.log();
-    }
-    return observer_.OnAttention(narrowed);
-  }
-
- private:
-  AttentionObserver& observer_;
-  const Shown shown_;
-};
 
 // One sequence's queries and keys, and a cache that they go through chunk by chunk; the second
 // layer has a sliding window, where there is one.
@@ -129,7 +97,7 @@ TEST(ImportanceObserverTest, EqualsTheDefinitionWhateverAttentionShows) {
             sequence.cache = KvCache(sequence.config, at::TensorOptions().dtype(at::kFloat));
             ASSERT_OK_AND_ASSIGN(const auto importance,
                                  ImportanceObserver::Create(sequence.config, cuts));
-            Narrowed observer(importance.get(), shown);
+            NarrowedObserver observer(importance.get(), shown);
             for (int64_t first = 0; first < kTokens; first += chunk) {
               // Attention itself in blocks of a few queries.
               ASSERT_OK(sequence.Run(first, std::min(chunk, kTokens - first), observer,
@@ -154,7 +122,7 @@ TEST(ImportanceObserverTest, AChunkOfPromptAndSingleTokensAddUp) {
   for (const Shown shown : {Shown::kWeights, Shown::kQueriesAlone}) {
     Sequence sequence(Config(/*kv_heads=*/2, /*group=*/2), 180);
     ASSERT_OK_AND_ASSIGN(const auto importance, ImportanceObserver::Create(sequence.config, cuts));
-    Narrowed observer(importance.get(), shown);
+    NarrowedObserver observer(importance.get(), shown);
     ASSERT_OK(sequence.Run(0, 30, observer));
     ASSERT_OK(sequence.Run(30, 65, observer));
     for (int64_t first = 95; first < 180; ++first) ASSERT_OK(sequence.Run(first, 1, observer));

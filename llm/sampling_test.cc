@@ -176,16 +176,29 @@ std::vector<std::vector<int32_t>> GenerateAll(const Decoder& decoder,
   return tokens;
 }
 
-TEST_F(GenerateTest, ABatchGivesEachSequenceWhatItGetsAlone) {
+class GenerateBatchTest : public testing::TestWithParam<size_t> {};
+
+TEST_P(GenerateBatchTest, GivesEachSequenceWhatItGetsAlone) {
+  const TinyFamily family = TinyFamilies()[GetParam()];
+  const std::string directory = testing::TempDir() + "/generate_batch_" + family.name;
+  ASSERT_OK(WriteTinyModel(directory, family.options));
+  ASSERT_OK_AND_ASSIGN(const auto decoder, Decoder::Load(directory, {}));
   SamplingOptions sampled;
   sampled.temperature = 1.5;
+  std::vector<std::vector<int32_t>> greedy;
   for (const SamplingOptions& options : {SamplingOptions(), sampled}) {
-    const auto alone = GenerateAll(*decoder_, options, /*together=*/false);
-    EXPECT_EQ(alone[1].size(), 3);
+    const auto alone = GenerateAll(*decoder, options, /*together=*/false);
+    EXPECT_EQ(GenerateAll(*decoder, options, /*together=*/true), alone);
     EXPECT_THAT(alone[2], ElementsAre());
-    EXPECT_EQ(GenerateAll(*decoder_, options, /*together=*/true), alone);
+    EXPECT_NE(alone, greedy);
+    greedy = alone;
   }
+  EXPECT_FALSE(greedy[0].empty());
 }
+
+INSTANTIATE_TEST_SUITE_P(Families, GenerateBatchTest,
+                         testing::Range<size_t>(0, TinyFamilies().size()),
+                         [](const auto& info) { return TinyFamilies()[info.param].name; });
 
 TEST_F(GenerateTest, ASequenceThatEndsLeavesTheBatch) {
   std::vector<KvCache> caches(2, decoder_->NewCache());

@@ -12,7 +12,6 @@
 #include "absl/strings/str_cat.h"
 #include "eval/agents.h"
 #include "eval/generation.h"
-#include "eval/parallel.h"
 #include "eval/utf8_stream.h"
 #include "llm/decoder.h"
 #include "llm/decoder_flags.h"
@@ -22,6 +21,7 @@
 #include "util/command_line.h"
 #include "util/logging.h"
 #include "util/malloc_tuning.h"
+#include "util/math_threads.h"
 #include "util/status_macros.h"
 #include "util/tensor_bytes.h"
 

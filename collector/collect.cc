@@ -194,9 +194,9 @@ absl::Status Run() {
   ASSIGN_OR_RETURN(const ModelConfig config, LoadModelConfig(directory));
   ASSIGN_OR_RETURN(const std::unique_ptr<Tokenizer> tokenizer,
                    Tokenizer::Load(directory + "/tokenizer.json"));
-  ASSIGN_OR_RETURN(
-      const std::unique_ptr<PromptSource> source,
-      PromptsFromFlags(config.max_model_len(decoder_options.max_model_len), tokenizer.get()));
+  ASSIGN_OR_RETURN(const std::unique_ptr<PromptSource> source,
+                   PromptsFromFlags(directory, config.max_model_len(decoder_options.max_model_len),
+                                    tokenizer.get()));
 
   ASSIGN_OR_RETURN(const std::unique_ptr<Decoder> decoder,
                    Decoder::Load(directory, decoder_options));

@@ -12,9 +12,9 @@
 #include "absl/strings/str_cat.h"
 #include "eval/agents.h"
 #include "eval/generation.h"
-#include "eval/utf8_stream.h"
 #include "llm/decoder.h"
 #include "llm/decoder_flags.h"
+#include "llm/streaming_decoder.h"
 #include "llm/tokenizer.h"
 #include "policy/policy.h"
 #include "policy/selection.h"
@@ -140,19 +140,19 @@ absl::Status Run(const std::string& policy_name, const SamplingOptions& sampling
                             " positions that the model was trained for"));
   }
 
-  Utf8Stream characters;
+  StreamingDecoder stream(tokenizer.get(), /*continues=*/true);
   absl::Status decoded;
   options.on_token = [&](int32_t token) {
-    const absl::StatusOr<std::string> bytes = tokenizer->Decode({token});
-    if (bytes.ok()) {
-      std::cout << characters.Push(*bytes) << std::flush;
+    const absl::StatusOr<std::string> text = stream.Push(token);
+    if (text.ok()) {
+      std::cout << *text << std::flush;
     } else if (decoded.ok()) {
-      decoded = bytes.status();
+      decoded = text.status();
     }
   };
   ASSIGN_OR_RETURN(const Generation generation,
                    GenerateCompressed(*decoder, prompt, policy, options));
-  std::cout << characters.Finish();
+  std::cout << stream.Finish();
   // A shell's prompt should begin on its own line; a file or a pipe gets the continuation alone.
   if (isatty(STDOUT_FILENO)) std::cout << "\n";
   std::cout << std::flush;

@@ -14,11 +14,11 @@
 #include "eval/findings.h"
 #include "eval/html.h"
 #include "eval/offline.h"
-#include "eval/parallel.h"
 #include "llm/tokenizer.h"
 #include "storage/trace_reader.h"
 #include "util/file.h"
 #include "util/logging.h"
+#include "util/math_threads.h"
 #include "util/progress.h"
 #include "util/status_macros.h"
 
@@ -175,8 +175,9 @@ absl::StatusOr<Results> RunEvaluation(const EvaluationOptions& options) {
 
   const ModelConfig& config = decoder->config();
   results.model = ModelName(options.model_directory);
-  results.model_facts = {decoder->fingerprint(), config.layers,   config.query_heads,
-                         config.kv_heads,        config.head_dim, options.decoder.device,
+  results.model_facts = {decoder->fingerprint(), config.layers,
+                         config.query_heads,     config.kv_heads,
+                         config.head_dim,        absl::StrJoin(options.decoder.devices, ","),
                          options.decoder.dtype};
   results.seed = options.seed;
   results.threads = options.threads;

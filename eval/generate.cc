@@ -12,8 +12,8 @@
 #include "absl/strings/str_cat.h"
 #include "eval/agents.h"
 #include "eval/generation.h"
-#include "eval/parallel.h"
 #include "llm/decoder.h"
+#include "llm/decoder_flags.h"
 #include "llm/streaming_decoder.h"
 #include "llm/tokenizer.h"
 #include "policy/policy.h"
@@ -21,12 +21,11 @@
 #include "util/command_line.h"
 #include "util/logging.h"
 #include "util/malloc_tuning.h"
+#include "util/math_threads.h"
 #include "util/status_macros.h"
 #include "util/tensor_bytes.h"
 
 ABSL_FLAG(std::string, model, "", "Model directory in Hugging Face layout.");
-ABSL_FLAG(std::string, device, "cpu", "Where the model runs: cpu, cuda or cuda:N.");
-ABSL_FLAG(std::string, dtype, "float32", "What it computes in: float32, bfloat16 or float16.");
 ABSL_FLAG(std::string, prompt, "", "The text to continue.");
 ABSL_FLAG(int64_t, max_new_tokens, 64, "Tokens to generate at most.");
 ABSL_FLAG(double, temperature, 0, "0 takes the likeliest token; above, tokens are sampled.");
@@ -112,10 +111,8 @@ absl::Status Run(const std::string& policy_name, const SamplingOptions& sampling
   const Policy* policy = given_policy;
   SetMathThreads(absl::GetFlag(FLAGS_threads));
   const std::string model = absl::GetFlag(FLAGS_model);
-  Decoder::Options decoder_options;
-  decoder_options.device = absl::GetFlag(FLAGS_device);
-  decoder_options.dtype = absl::GetFlag(FLAGS_dtype);
-  ASSIGN_OR_RETURN(const std::unique_ptr<Decoder> decoder, Decoder::Load(model, decoder_options));
+  ASSIGN_OR_RETURN(const std::unique_ptr<Decoder> decoder,
+                   Decoder::Load(model, DecoderOptionsFromFlags()));
   ASSIGN_OR_RETURN(const std::unique_ptr<Tokenizer> tokenizer,
                    Tokenizer::Load(model + "/tokenizer.json"));
   if (policy_name == "kvp") {

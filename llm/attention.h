@@ -1,4 +1,5 @@
-// Grouped-query attention of a chunk of tokens over a KvCache.
+// Grouped-query attention over a KvCache, without a [query_heads, tokens, tokens] matrix and
+// without repeating K or V for the query heads of a group.
 
 #ifndef KVP_LLM_ATTENTION_H_
 #define KVP_LLM_ATTENTION_H_
@@ -6,15 +7,23 @@
 #include <cstdint>
 
 #include "ATen/core/Tensor.h"
-#include "llm/kv_cache.h"
+#include "absl/status/status.h"
+#include "llm/attention_observer.h"
 
 namespace kvp {
 
-// softmax(Q K^T / sqrt(head_dim)) V, the softmax in fp32. `queries` [query_heads, tokens, head_dim]
-// (contiguous, post-RoPE) belong to the last `tokens` entries of every head of the layer: each sees
-// all entries before those, and of those the ones up to its own. Query head h reads KV head h /
-// (query_heads / kv_heads). Returns [tokens, query_heads * head_dim].
-at::Tensor Attend(const at::Tensor& queries, const KvCache& cache, int64_t layer);
+// Scores that are alive at once, in bytes: queries are taken in blocks of as many as fit. On the
+// CPU a block should stay near the caches.
+constexpr int64_t kCpuScoreBytes = int64_t{16} << 20;
+constexpr int64_t kGpuScoreBytes = int64_t{512} << 20;
+
+// Writes the attention of chunk.queries, those of the last entries that chunk.cache holds in
+// chunk.layer, to `output` [tokens, query_heads * head_dim], and shows each block to `observer`
+// (may be null), with weights or log_sum_exp where they are known. Heads may hold different
+// entries: what was removed is not seen. `score_bytes` 0: the device's default. Returns the
+// observer's error.
+absl::Status Attend(const AttentionChunk& chunk, AttentionObserver* observer, at::Tensor output,
+                    int64_t score_bytes = 0);
 
 }  // namespace kvp
 

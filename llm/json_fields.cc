@@ -1,5 +1,6 @@
 #include "llm/json_fields.h"
 
+#include <algorithm>
 #include <cmath>
 
 #include "absl/strings/str_cat.h"
@@ -110,6 +111,29 @@ absl::StatusOr<std::string> JsonFields::String(const char* name) const {
   const Json* value = Find(name);
   if (value == nullptr || !value->is_string()) return Invalid(name, "a string is needed");
   return value->get<std::string>();
+}
+
+absl::StatusOr<std::vector<double>> JsonFields::Numbers(const char* name) const {
+  const Json* value = Find(name);
+  const auto is_number = [](const Json& element) {
+    return element.is_number() && std::isfinite(element.get<double>());
+  };
+  if (value == nullptr || !value->is_array() ||
+      !std::all_of(value->begin(), value->end(), is_number)) {
+    return Invalid(name, "a list of numbers is needed");
+  }
+  return value->get<std::vector<double>>();
+}
+
+absl::StatusOr<JsonFields> JsonFields::Object(const char* name) const {
+  const Json* value = Find(name);
+  if (value == nullptr || !value->is_object()) return Invalid(name, "an object is needed");
+  return JsonFields(*value, path_, absl::StrCat(prefix_, name, "."));
+}
+
+absl::StatusOr<double> JsonFields::NumberOr(const char* name, double value) const {
+  if (!has(name)) return value;
+  return Number(name);
 }
 
 absl::StatusOr<bool> JsonFields::BoolOr(const char* name, bool value) const {

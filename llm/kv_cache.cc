@@ -46,19 +46,23 @@ bool KvCache::Layer::same_length() const {
 }
 
 KvCache::KvCache(const ModelConfig& config, at::TensorOptions options)
-    : head_dim_(config.head_dim), options_(options), layers_(config.layers) {
-  for (Layer& layer : layers_) {
+    : KvCache(config, c10::typeMetaToScalarType(options.dtype()),
+              std::vector<at::Device>(config.layers, options.device())) {}
+
+KvCache::KvCache(const ModelConfig& config, at::ScalarType dtype,
+                 const std::vector<at::Device>& layer_devices)
+    : head_dim_(config.head_dim), layers_(config.layers) {
+  for (int64_t i = 0; i < config.layers; ++i) {
+    Layer& layer = layers_[i];
+    const at::TensorOptions options = at::TensorOptions().dtype(dtype).device(layer_devices[i]);
     layer.heads.resize(config.kv_heads);
-    layer.keys = at::empty({config.kv_heads, 0, head_dim_}, options_);
-    layer.values = at::empty({config.kv_heads, 0, head_dim_}, options_);
+    layer.keys = at::empty({config.kv_heads, 0, head_dim_}, options);
+    layer.values = at::empty({config.kv_heads, 0, head_dim_}, options);
   }
 }
 
 KvCache::KvCache(const KvCache& other)
-    : head_dim_(other.head_dim_),
-      options_(other.options_),
-      layers_(other.layers_),
-      next_position_(other.next_position_) {
+    : head_dim_(other.head_dim_), layers_(other.layers_), next_position_(other.next_position_) {
   for (Layer& layer : layers_) {
     if (layer.together()) {
       layer.capacity = layer.heads[0].length;
@@ -84,6 +88,14 @@ int64_t KvCache::next_position() const { return next_position_; }
 
 int64_t KvCache::length(int64_t layer, int64_t kv_head) const {
   return layers_[layer].heads[kv_head].length;
+}
+
+bool KvCache::complete(int64_t layer, int64_t kv_head) const {
+  const Head& head = layers_[layer].heads[kv_head];
+  const int64_t written = head.positions.size();
+  if (written > 0 && head.positions.back() != written - 1) return false;
+  return head.length == written ? written > 0 || next_position_ == 0
+                                : head.tail_position == written;
 }
 
 at::Tensor KvCache::keys(int64_t layer, int64_t kv_head) const {
@@ -167,8 +179,6 @@ int64_t KvCache::allocated_bytes() const {
   return bytes;
 }
 
-at::Tensor KvCache::Allocate(int64_t rows) const { return at::empty({rows, head_dim_}, options_); }
-
 void KvCache::Separate(Layer& layer) const {
   const auto exact = [](const at::Tensor& rows, int64_t length) {
     const at::Tensor filled = rows.narrow(0, 0, length);
@@ -193,7 +203,7 @@ void KvCache::Reserve(int64_t layer, int64_t tokens) {
       if (head.keys.size(0) >= head.length + tokens) continue;
       const int64_t capacity = GrownCapacity(head.length, tokens);
       for (at::Tensor* rows : {&head.keys, &head.values}) {
-        const at::Tensor grown = Allocate(capacity);
+        const at::Tensor grown = at::empty({capacity, head_dim_}, rows->options());
         grown.narrow(0, 0, head.length).copy_(rows->narrow(0, 0, head.length));
         *rows = grown;
       }
@@ -204,7 +214,9 @@ void KvCache::Reserve(int64_t layer, int64_t tokens) {
   if (at_layer.together() && at_layer.capacity >= length + tokens) return;
   const int64_t capacity = GrownCapacity(length, tokens);
   const auto grow = [&](at::Tensor& together, at::Tensor Head::*own) {
-    const at::Tensor grown = Allocate(heads * capacity).view({heads, capacity, head_dim_});
+    const at::TensorOptions options =
+        together.defined() ? together.options() : (at_layer.heads[0].*own).options();
+    const at::Tensor grown = at::empty({heads, capacity, head_dim_}, options);
     if (together.defined()) {
       grown.narrow(1, 0, length).copy_(together.narrow(1, 0, length));
     } else {

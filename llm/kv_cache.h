@@ -10,6 +10,7 @@
 
 #include "ATen/core/Tensor.h"
 #include "absl/status/status.h"
+#include "c10/core/Device.h"
 #include "llm/model_config.h"
 
 namespace kvp {
@@ -18,7 +19,11 @@ namespace kvp {
 // Not thread-safe.
 class KvCache {
  public:
+  // All layers on one device.
   KvCache(const ModelConfig& config, at::TensorOptions options);
+  // Each layer on its device of `layer_devices`.
+  KvCache(const ModelConfig& config, at::ScalarType dtype,
+          const std::vector<at::Device>& layer_devices);
   KvCache(const KvCache& other);
   KvCache& operator=(const KvCache& other);
   KvCache(KvCache&&) = default;
@@ -29,6 +34,8 @@ class KvCache {
 
   // Entries that this head holds.
   int64_t length(int64_t layer, int64_t kv_head) const;
+  // Whether no entry of this head was ever removed: then an entry's index is its position.
+  bool complete(int64_t layer, int64_t kv_head) const;
   // Tokens seen so far, removed ones included: the RoPE position of the next token.
   int64_t next_position() const;
 
@@ -82,12 +89,10 @@ class KvCache {
     bool same_length() const;
   };
 
-  at::Tensor Allocate(int64_t rows) const;
   // Gives each head of a layer memory of its own, exactly for its entries.
   void Separate(Layer& layer) const;
 
   int64_t head_dim_;
-  at::TensorOptions options_;
   std::vector<Layer> layers_;
   int64_t next_position_ = 0;
 };

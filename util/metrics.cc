@@ -1,21 +1,21 @@
 #include "util/metrics.h"
 
-#include <exception>
 #include <utility>
 
+#include "absl/status/statusor.h"
 #include "absl/strings/str_cat.h"
 #include "prometheus/counter.h"
-#include "prometheus/exposer.h"
 #include "prometheus/gauge.h"
 #include "prometheus/histogram.h"
 #include "prometheus/registry.h"
 #include "prometheus/text_serializer.h"
+#include "util/text_server.h"
 
 namespace kvp {
 
 struct Metrics::State {
   const std::shared_ptr<prometheus::Registry> registry = std::make_shared<prometheus::Registry>();
-  std::unique_ptr<prometheus::Exposer> exposer;
+  std::unique_ptr<TextServer> server;  // ends before the registry
 };
 
 void Counter::Add(double amount) const {
@@ -55,22 +55,17 @@ Histogram Metrics::AddHistogram(const std::string& name, const std::string& help
 }
 
 absl::Status Metrics::Serve(const std::string& address) {
-  try {
-    auto exposer = std::make_unique<prometheus::Exposer>(address, /*num_threads=*/1);
-    exposer->RegisterCollectable(state_->registry);
-    state_->exposer = std::move(exposer);
-  } catch (const std::exception& error) {
-    return absl::UnavailableError(
-        absl::StrCat("metrics: address ", address, " can't be served: ", error.what()));
+  absl::StatusOr<std::unique_ptr<TextServer>> server =
+      TextServer::Start(address, "/metrics", [this] { return Text(); });
+  if (!server.ok()) {
+    return absl::Status(server.status().code(),
+                        absl::StrCat("metrics: ", server.status().message()));
   }
+  state_->server = *std::move(server);
   return absl::OkStatus();
 }
 
-int Metrics::port() const {
-  if (state_->exposer == nullptr) return 0;
-  const std::vector<int> ports = state_->exposer->GetListeningPorts();
-  return ports.empty() ? 0 : ports[0];
-}
+int Metrics::port() const { return state_->server == nullptr ? 0 : state_->server->port(); }
 
 std::string Metrics::Text() const {
   return prometheus::TextSerializer().Serialize(state_->registry->Collect());

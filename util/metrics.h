@@ -77,7 +77,7 @@ class Metrics {
                          const std::vector<double>& bounds, const Labels& labels = {});
 
   // Answers GET /metrics on `address` ("127.0.0.1:9400"; port 0: a free one) until this is
-  // destroyed. UNAVAILABLE, naming the address, where it can't be had.
+  // destroyed. UNAVAILABLE or INVALID_ARGUMENT, naming the address, where it can't be had.
   absl::Status Serve(const std::string& address);
   // The port that is served; 0 before Serve.
   int port() const;

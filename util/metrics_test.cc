@@ -65,6 +65,29 @@ TEST(Metrics, AreScrapedOverHttp) {
                             HasSubstr("kvp_test_seconds_sum 8.25\n")));
 }
 
+TEST(Metrics, OtherPathsAreNotFoundAndASilentClientKeepsNobodyWaitingForLong) {
+  Metrics metrics;
+  ASSERT_OK(metrics.Serve("localhost:0"));
+  const int silent = socket(AF_INET, SOCK_STREAM, 0);
+  sockaddr_in address{};
+  address.sin_family = AF_INET;
+  address.sin_port = htons(static_cast<uint16_t>(metrics.port()));
+  address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+  ASSERT_EQ(connect(silent, reinterpret_cast<sockaddr*>(&address), sizeof(address)), 0);
+  EXPECT_THAT(Get(metrics.port(), "/"), StartsWith("HTTP/1.1 404"));
+  close(silent);
+  EXPECT_THAT(Get(metrics.port(), "/metrics?all"), StartsWith("HTTP/1.1 200"));
+}
+
+TEST(Metrics, AnAddressThatIsNoneIsNamed) {
+  Metrics metrics;
+  for (const std::string address :
+       {"9400", ":9400", "127.0.0.1:http:x", "no.such.host.invalid:1"}) {
+    EXPECT_THAT(metrics.Serve(address),
+                StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr(address)));
+  }
+}
+
 TEST(Metrics, SeriesOfOneNameDifferByTheirLabels) {
   Metrics metrics;
   metrics.AddCounter("kvp_test_total", "Things.", {{"kind", "a"}}).Add(1);

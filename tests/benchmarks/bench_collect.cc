@@ -33,7 +33,7 @@
 
 ABSL_FLAG(std::string, model, "", "Model directory; empty: the embedded model.");
 ABSL_FLAG(std::string, text, "", "Text that prompts are made of; empty: the embedded one.");
-ABSL_FLAG(int64_t, prompts, 6, "Prompts of a round.");
+ABSL_FLAG(int64_t, prompts, 10, "Prompts of a round.");
 ABSL_FLAG(int64_t, rounds, 7, "Rounds with and without capture, in turn; medians are reported.");
 ABSL_FLAG(int64_t, max_new_tokens, 64, "Tokens of a generated continuation.");
 ABSL_FLAG(int64_t, threads, 1, "Compute threads; sending has a thread of its own.");
@@ -41,7 +41,7 @@ ABSL_FLAG(
     int64_t, float8_traces, 32,
     "Traces on which agents are trained in bf16 and in float8, and a quarter as many held out; "
     "0: that isn't measured.");
-ABSL_FLAG(int64_t, float8_steps, 150, "Updates of those agents.");
+ABSL_FLAG(int64_t, float8_steps, 300, "Updates of those agents.");
 ABSL_FLAG(std::string, json, "", "Write the results to this file.");
 
 namespace kvp {
@@ -147,15 +147,17 @@ class CollectBench {
                                               cuts == 1 ? "_cut" : "_cuts");
         worst = std::max(worst, result.ratio);
         json_["overhead_ratio_" + name] = result.ratio;
+        json_["cpu_ratio_" + name] = result.cpu_ratio;
         json_["seconds_with_" + name] = result.seconds_with;
         json_["seconds_without_" + name] = result.seconds_without;
         json_["bytes_per_token_head_" + name] = result.bytes_per_token_head;
         const auto [least, most] = std::minmax_element(result.ratios.begin(), result.ratios.end());
         std::cout << absl::StreamFormat(
-            "%-17s %.3f s plainly, %.3f s collected: ratio %.3f (%.3f … %.3f over %d rounds), "
-            "%.1f bytes a token and head\n",
+            "%-17s %.3f s plainly, %.3f s collected: ratio %.3f (%.3f … %.3f over %d rounds; of "
+            "the "
+            "computing thread's CPU time %.3f), %.1f bytes a token and head\n",
             name, result.seconds_without, result.seconds_with, result.ratio, *least, *most, rounds,
-            result.bytes_per_token_head);
+            result.cpu_ratio, result.bytes_per_token_head);
       }
     }
     json_["overhead_ratio"] = worst;

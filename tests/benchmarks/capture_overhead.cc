@@ -1,5 +1,7 @@
 #include "tests/benchmarks/capture_overhead.h"
 
+#include <time.h>
+
 #include <algorithm>
 #include <atomic>
 #include <memory>
@@ -17,6 +19,12 @@ double Median(std::vector<double> values) {
   std::sort(values.begin(), values.end());
   const size_t middle = values.size() / 2;
   return values.size() % 2 == 1 ? values[middle] : (values[middle - 1] + values[middle]) / 2;
+}
+
+double ThreadCpuSeconds() {
+  timespec time{};
+  clock_gettime(CLOCK_THREAD_CPUTIME_ID, &time);
+  return static_cast<double>(time.tv_sec) + 1e-9 * static_cast<double>(time.tv_nsec);
 }
 
 // What a user without a collector would do: the prompt, then its answer or a generated one.
@@ -63,18 +71,24 @@ absl::StatusOr<OverheadResult> MeasureOverhead(const Decoder& decoder, const Mod
   worker.task = "bench";
   const FixedPrompts source(prompts);
   OverheadResult result;
-  std::vector<double> with, without;
+  std::vector<double> with, without, cpu_ratios;
+  double cpu_with = 0;
+  double cpu_without = 0;
   const auto run_plainly = [&]() -> absl::Status {
     const absl::Time begin = absl::Now();
+    const double cpu_begin = ThreadCpuSeconds();
     for (const TokenizedPrompt& prompt : prompts) {
       RETURN_IF_ERROR(RunPlainly(decoder, prompt, options));
     }
     without.push_back(absl::ToDoubleSeconds(absl::Now() - begin));
+    cpu_without = ThreadCpuSeconds() - cpu_begin;
     return absl::OkStatus();
   };
   const auto collect = [&]() -> absl::Status {
     ASSIGN_OR_RETURN(const std::unique_ptr<BenchStore> store, BenchStore::Start());
+    const double cpu_begin = ThreadCpuSeconds();
     ASSIGN_OR_RETURN(const WorkerSummary summary, Collect(decoder, model, source, worker, *store));
+    cpu_with = ThreadCpuSeconds() - cpu_begin;
     with.push_back(absl::ToDoubleSeconds(summary.elapsed));
     result.bytes_per_token_head = summary.bytes_per_token_head;
     return absl::OkStatus();
@@ -90,8 +104,10 @@ absl::StatusOr<OverheadResult> MeasureOverhead(const Decoder& decoder, const Mod
       continue;
     }
     result.ratios.push_back(with.back() / without.back());
+    cpu_ratios.push_back(cpu_with / cpu_without);
   }
   result.ratio = Median(result.ratios);
+  result.cpu_ratio = Median(cpu_ratios);
   result.seconds_with = Median(with);
   result.seconds_without = Median(without);
   return result;

@@ -40,7 +40,10 @@ absl::StatusOr<WorkerSummary> Collect(const Decoder& decoder, const ModelInfo& m
                                       const BenchStore& store);
 
 struct OverheadResult {
-  double ratio = 0;         // with / without, the median over the rounds
+  double ratio = 0;  // with / without, the median over the rounds
+  // The same of the computing thread's CPU time, which other processes disturb less; sending has a
+  // thread of its own.
+  double cpu_ratio = 0;
   double seconds_with = 0;  // of a round, medians
   double seconds_without = 0;
   double bytes_per_token_head = 0;  // as sent

@@ -11,7 +11,9 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_join.h"
+#include "llm/fused_attention.h"
 #include "nlohmann/json.hpp"
+#include "tests/gpu/attention_parity.h"
 #include "tests/gpu/llama_8b.h"
 #include "tests/gpu/parity.h"
 #include "tests/gpu/prefill.h"
@@ -45,15 +47,28 @@ constexpr char kUsage[] =
     "  gpu_check --directory=/tmp/models --json=gpu.json\n"
     "  gpu_check --devices=cpu --tiny --lengths=512 --directory=/tmp/models";
 
+Json JsonOf(const ParityErrors& errors) {
+  return {{"logits", errors.logits},
+          {"keys", errors.keys},
+          {"values", errors.values},
+          {"labels", errors.labels},
+          {"same_continuations", errors.same_continuations}};
+}
+
 Json JsonOf(const ParityResult& result) {
-  return {{"family", result.family},
-          {"dtype", result.dtype},
+  return {{"family", result.family},          {"dtype", result.dtype},
+          {"tolerance", result.tolerance},    {"errors", JsonOf(result.device)},
+          {"cpu_errors", JsonOf(result.cpu)}, {"ok", result.ok()}};
+}
+
+Json JsonOf(const AttentionResult& result) {
+  return {{"dtype", result.dtype},
+          {"tokens", result.tokens},
+          {"past", result.past},
+          {"window", result.window},
           {"tolerance", result.tolerance},
-          {"logits_error", result.logits_error},
-          {"keys_error", result.keys_error},
-          {"values_error", result.values_error},
-          {"labels_error", result.labels_error},
-          {"same_continuations", result.same_continuations},
+          {"output_error", result.output_error},
+          {"log_sum_exp_error", result.log_sum_exp_error},
           {"ok", result.ok()}};
 }
 
@@ -67,18 +82,49 @@ Json JsonOf(const PrefillResult& result) {
           {"capture_peak_bytes", result.capture_peak_bytes}};
 }
 
-// Returns how many results are not right.
+bool UsesFusedAttention() {
+  const at::TensorOptions options =
+      at::TensorOptions().dtype(at::kBFloat16).device(absl::GetFlag(FLAGS_devices)[0]);
+  return CanAttendFused(at::zeros({1, 1, LlamaGeometry().head_dim}, options), /*window=*/0);
+}
+
+// Both return how many results are not right.
+absl::StatusOr<int> Attention(Json& report) {
+  ASSIGN_OR_RETURN(const std::vector<AttentionResult> results,
+                   CheckAttention(absl::GetFlag(FLAGS_devices)[0]));
+  int wrong = 0;
+  for (const AttentionResult& result : results) {
+    std::cout << absl::StreamFormat(
+                     "attention of %3d tokens after %3d, window %3d, %-8s output %.1e  "
+                     "log-sum-exp %s  %s",
+                     result.tokens, result.past, result.window, result.dtype, result.output_error,
+                     result.log_sum_exp_error < 0
+                         ? "not given"
+                         : absl::StrFormat("%.1e", result.log_sum_exp_error),
+                     result.ok() ? "ok" : "WRONG")
+              << std::endl;
+    if (!result.ok()) ++wrong;
+    report["attention"].push_back(JsonOf(result));
+  }
+  return wrong;
+}
+
 absl::StatusOr<int> Parity(const std::string& directory, Json& report) {
   ASSIGN_OR_RETURN(const std::vector<ParityResult> results,
                    CheckParity(directory, absl::GetFlag(FLAGS_devices)));
   int wrong = 0;
   for (const ParityResult& result : results) {
-    std::cout << absl::StreamFormat(
-                     "%-32s %-8s logits %.1e  K %.1e  V %.1e  labels %.1e  (allowed %.0e)%s  %s",
-                     result.family, result.dtype, result.logits_error, result.keys_error,
-                     result.values_error, result.labels_error, result.tolerance,
-                     result.same_continuations ? "" : "  other continuations",
-                     result.ok() ? "ok" : "WRONG")
+    const auto pair = [](double device, double cpu) {
+      return absl::StrFormat("%.1e (%.1e)", device, cpu);
+    };
+    std::cout << absl::StreamFormat("%-14s %-8s logits %s  K %s  V %s  labels %s%s  %s",
+                                    result.family, result.dtype,
+                                    pair(result.device.logits, result.cpu.logits),
+                                    pair(result.device.keys, result.cpu.keys),
+                                    pair(result.device.values, result.cpu.values),
+                                    pair(result.device.labels, result.cpu.labels),
+                                    result.device.same_continuations ? "" : "  other continuations",
+                                    result.ok() ? "ok" : "WRONG")
               << std::endl;
     if (!result.ok()) ++wrong;
     report["parity"].push_back(JsonOf(result));
@@ -132,14 +178,20 @@ absl::Status Run() {
   std::cout << report.dump() << std::endl;
   int wrong = 0;
   if (absl::GetFlag(FLAGS_parity)) {
-    ASSIGN_OR_RETURN(wrong, Parity(directory, report));
+    ASSIGN_OR_RETURN(const int wrong_attention, Attention(report));
+    std::cout << "distances from the CPU's fp32 (in brackets: the CPU's own, in this dtype)"
+              << std::endl;
+    ASSIGN_OR_RETURN(const int wrong_models, Parity(directory, report));
+    wrong = wrong_attention + wrong_models;
   }
   if (absl::GetFlag(FLAGS_speed)) RETURN_IF_ERROR(Speed(directory, report));
+  report["fused_attention"] = UsesFusedAttention();
+  std::cout << "fused attention: " << report["fused_attention"] << std::endl;
   if (const std::string path = absl::GetFlag(FLAGS_json); !path.empty()) {
     RETURN_IF_ERROR(WriteFileAtomically(path, {report.dump(2), "\n"}));
   }
   if (wrong == 0) return absl::OkStatus();
-  return absl::InternalError(absl::StrCat(wrong, " parity checks are above their tolerance"));
+  return absl::InternalError(absl::StrCat(wrong, " checks are above their tolerance"));
 }
 
 }  // namespace

@@ -7,6 +7,7 @@
 #include "gtest/gtest.h"
 #include "llm/decoder.h"
 #include "llm/model_config.h"
+#include "tests/gpu/attention_parity.h"
 #include "tests/gpu/llama_8b.h"
 #include "tests/gpu/parity.h"
 #include "tests/gpu/prefill.h"
@@ -23,33 +24,59 @@ TEST(ParityTest, TwoDevicesOfKindCpuComputeInABatchWhatOneComputesAlone) {
   EXPECT_FALSE(results->empty());
   for (const ParityResult& result : *results) {
     EXPECT_TRUE(result.ok()) << result.family << " " << result.dtype << ": logits "
-                             << result.logits_error << ", K " << result.keys_error << ", V "
-                             << result.values_error << ", labels " << result.labels_error;
+                             << result.device.logits << ", K " << result.device.keys << ", V "
+                             << result.device.values << ", labels " << result.device.labels;
   }
 }
 
-TEST(ParityTest, EachErrorAboveTheToleranceIsWrong) {
+TEST(ParityTest, EachErrorAboveToleranceAndRoundingIsWrong) {
   ParityResult right;
   right.dtype = "bfloat16";
   right.tolerance = 1e-2;
   EXPECT_TRUE(right.ok());
-  for (double ParityResult::*error : {&ParityResult::logits_error, &ParityResult::keys_error,
-                                      &ParityResult::values_error, &ParityResult::labels_error}) {
-    ParityResult wrong = right;
-    wrong.*error = 2e-2;
-    EXPECT_FALSE(wrong.ok());
-    wrong.*error = HUGE_VAL;
-    EXPECT_FALSE(wrong.ok());
+  for (double ParityErrors::*error :
+       {&ParityErrors::logits, &ParityErrors::keys, &ParityErrors::values, &ParityErrors::labels}) {
+    ParityResult result = right;
+    result.device.*error = 2e-2;
+    EXPECT_FALSE(result.ok());
+    result.cpu.*error = 1.9e-2;
+    EXPECT_TRUE(result.ok());
+    result.device.*error = 3e-2;
+    EXPECT_FALSE(result.ok());
+    result.device.*error = HUGE_VAL;
+    EXPECT_FALSE(result.ok());
   }
 }
 
 TEST(ParityTest, OtherContinuationsAreWrongInFloatOnly) {
   ParityResult result;
   result.tolerance = 1e-4;
-  result.same_continuations = false;
+  result.device.same_continuations = false;
   result.dtype = "bfloat16";
   EXPECT_TRUE(result.ok());
   result.dtype = "float32";
+  EXPECT_FALSE(result.ok());
+}
+
+TEST(AttentionParityTest, TheCpuAgreesWithPlainAttention) {
+  const auto results = CheckAttention("cpu");
+  ASSERT_OK(results);
+  EXPECT_FALSE(results->empty());
+  for (const AttentionResult& result : *results) {
+    EXPECT_TRUE(result.ok()) << result.tokens << " tokens after " << result.past << ", window "
+                             << result.window << ", " << result.dtype << ": "
+                             << result.output_error;
+  }
+}
+
+TEST(AttentionParityTest, EachErrorAboveTheToleranceIsWrong) {
+  AttentionResult result;
+  result.tolerance = 1e-2;
+  EXPECT_TRUE(result.ok());
+  result.log_sum_exp_error = 2e-2;
+  EXPECT_FALSE(result.ok());
+  result.log_sum_exp_error = -1;
+  result.output_error = 2e-2;
   EXPECT_FALSE(result.ok());
 }
 

@@ -1,6 +1,5 @@
 // `kvp collect`: a collector worker's process.
 
-#include <algorithm>
 #include <atomic>
 #include <csignal>
 #include <cstdint>
@@ -16,6 +15,7 @@
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_split.h"
 #include "absl/time/time.h"
+#include "collector/prompt_flags.h"
 #include "collector/prompt_source.h"
 #include "collector/worker.h"
 #include "llm/decoder.h"
@@ -32,27 +32,11 @@
 ABSL_FLAG(std::string, model, "", "Model directory in Hugging Face layout.");
 ABSL_FLAG(std::string, shards, "",
           "HOST:PORT of every shard, separated by commas, in the order of their head ranges.");
-ABSL_FLAG(std::string, prompts, "",
-          "JSONL file of prompts: {\"prompt\": \"…\", \"answer\": \"…\"} a line. The answer, where "
-          "there is one, is the continuation; else the model generates it.");
-ABSL_FLAG(
-    std::string, generate, "",
-    "Make prompts from --text instead: \"retrieval\" (a context with needles; the continuation "
-    "is questions with answers) or \"text\" (windows of it).");
-ABSL_FLAG(std::string, text, "", "With --generate: a text file, one paragraph a line.");
-ABSL_FLAG(int64_t, count, 0, "With --generate: how many prompts.");
-ABSL_FLAG(uint64_t, seed, 0, "Seed of --generate, and of sampling.");
-ABSL_FLAG(int64_t, context_tokens, 0,
-          "With --generate: tokens of a prompt. 0: 15/16 of the model's context for retrieval, 3/4 "
-          "for text (of 4096, where the context is longer).");
-ABSL_FLAG(int64_t, continuation_tokens, 0,
-          "With --generate text: tokens after the prompt. 0: what is left of the model's context "
-          "(of 4096, where it is longer).");
-ABSL_FLAG(int64_t, needles, 28, "With --generate retrieval: needles in a context.");
-ABSL_FLAG(int64_t, questions, 8, "With --generate retrieval: questions after it.");
 ABSL_FLAG(std::string, split, "train", "Split of the traces: train or held_out.");
-ABSL_FLAG(std::string, task, "",
-          "Task name of the traces. Empty: retrieval, text, or the prompt file's name.");
+ABSL_FLAG(
+    std::string, task, "",
+    "Task name of the traces. Empty: what the prompt is: its task of --generate, or the prompt "
+    "file's name.");
 ABSL_FLAG(int64_t, max_new_tokens, 128, "Most tokens of a generated continuation.");
 ABSL_FLAG(double, temperature, 0, "Of sampling; 0 takes the likeliest token.");
 ABSL_FLAG(int64_t, top_k, 0, "Sample among the likeliest top-k tokens; 0: all.");
@@ -76,9 +60,6 @@ ABSL_FLAG(std::string, json, "", "Write the summary to this file.");
 namespace kvp {
 namespace {
 
-// Generated prompts fill the model's context up to here, unless flags say otherwise.
-constexpr int64_t kDefaultWindow = 4096;
-
 constexpr absl::string_view kUsage =
     R"(collect: runs a model over prompts and streams what its KV cache held, and what each
 entry turned out to be worth, to the shards. A trace that is there already is skipped, so running
@@ -86,6 +67,10 @@ again resumes.
 
   collect --model DIR --prompts FILE.jsonl --shards HOST:PORT,… [flags]
   collect --model DIR --generate retrieval|text --text FILE --count N --shards HOST:PORT,… [flags]
+  collect --model DIR --generate ruler [--tasks vt,cwe] [--text FILE] [--qa FILE,…] --count N
+      --shards HOST:PORT,… [flags]
+  collect --model DIR --generate oasst2|boolq|arc_challenge|passage_retrieval|gov_report --data FILE
+      --shards HOST:PORT,… [flags]
 
 Examples:
   collect --model Meta-Llama-3-8B --prompts oasst.jsonl --cuts 16
@@ -94,6 +79,8 @@ Examples:
       --shards localhost:7400
   collect --model llm/embedded/model --generate text --text emma.txt --count 50 --split held_out
       --shards localhost:7400 --json summary.json
+  collect --model Meta-Llama-3-8B --generate ruler --tasks niah_multikey_2,vt,cwe --count 300
+      --context-tokens 4000 --shards localhost:7400
 
 Exit status: 0 done (also after SIGTERM, with the trace in hand committed), 1 failed, 2 wrong usage.)";
 
@@ -104,22 +91,9 @@ void RequestStop(int) { stop_requested.store(true); }
 
 // What is wrong with the flags taken together, or "".
 std::string UsageProblem() {
-  const std::string generate = absl::GetFlag(FLAGS_generate);
   if (absl::GetFlag(FLAGS_model).empty()) return "flag --model is missing";
   if (absl::GetFlag(FLAGS_shards).empty()) return "flag --shards is missing";
-  if (absl::GetFlag(FLAGS_prompts).empty() == generate.empty()) {
-    return "one of the flags --prompts and --generate is needed";
-  }
-  if (!generate.empty() && generate != "retrieval" && generate != "text") {
-    return absl::StrCat("flag --generate: value \"", generate, "\": it must be retrieval or text");
-  }
-  if (!generate.empty() && absl::GetFlag(FLAGS_text).empty()) {
-    return "flag --text is missing: --generate makes its prompts from it";
-  }
-  if (!generate.empty() && absl::GetFlag(FLAGS_count) < 1) {
-    return absl::StrCat("flag --count: value \"", absl::GetFlag(FLAGS_count),
-                        "\": --generate needs at least 1");
-  }
+  if (std::string problem = PromptUsageProblem(); !problem.empty()) return problem;
   if (absl::GetFlag(FLAGS_threads) < 1 || absl::GetFlag(FLAGS_threads) > 1024) {
     return absl::StrCat("flag --threads: value \"", absl::GetFlag(FLAGS_threads),
                         "\": it must be in [1, 1024]");
@@ -149,31 +123,6 @@ WorkerOptions OptionsFromFlags() {
   options.worker_count = absl::GetFlag(FLAGS_worker_count);
   options.limit = absl::GetFlag(FLAGS_limit);
   return options;
-}
-
-absl::StatusOr<std::unique_ptr<PromptSource>> SourceFromFlags(int64_t max_positions,
-                                                              const Tokenizer* tokenizer) {
-  const std::string generate = absl::GetFlag(FLAGS_generate);
-  if (generate.empty()) return FilePrompts(absl::GetFlag(FLAGS_prompts), tokenizer);
-  const std::string path = absl::GetFlag(FLAGS_text);
-  ASSIGN_OR_RETURN(const std::string text, ReadFile(path));
-  GeneratedPromptOptions options;
-  options.count = absl::GetFlag(FLAGS_count);
-  options.seed = absl::GetFlag(FLAGS_seed);
-  options.needles = absl::GetFlag(FLAGS_needles);
-  options.questions = absl::GetFlag(FLAGS_questions);
-  options.context_tokens = absl::GetFlag(FLAGS_context_tokens);
-  const int64_t window = std::min(max_positions, kDefaultWindow);
-  if (generate == "retrieval") {
-    if (options.context_tokens == 0) options.context_tokens = window / 16 * 15;
-    return RetrievalPrompts(text, path, options, tokenizer);
-  }
-  if (options.context_tokens == 0) options.context_tokens = window / 4 * 3;
-  options.continuation_tokens = absl::GetFlag(FLAGS_continuation_tokens);
-  if (options.continuation_tokens == 0) {
-    options.continuation_tokens = window - options.context_tokens;
-  }
-  return TextPrompts(text, path, options, tokenizer);
 }
 
 absl::Status Report(const WorkerSummary& summary, const ModelInfo& model) {
@@ -209,8 +158,7 @@ absl::Status Run() {
   ASSIGN_OR_RETURN(const std::unique_ptr<Tokenizer> tokenizer,
                    Tokenizer::Load(directory + "/tokenizer.json"));
   ASSIGN_OR_RETURN(const std::unique_ptr<PromptSource> source,
-                   SourceFromFlags(config.max_positions, tokenizer.get()));
-  if (options.task.empty()) options.task = source->task();
+                   PromptsFromFlags(config.max_positions, tokenizer.get()));
 
   Decoder::Options decoder_options;
   decoder_options.devices = absl::StrSplit(absl::GetFlag(FLAGS_device), ',');
@@ -251,5 +199,8 @@ int main(int argc, char** argv) {
   std::signal(SIGTERM, kvp::RequestStop);
   std::signal(SIGINT, kvp::RequestStop);
   at::set_num_threads(static_cast<int>(absl::GetFlag(FLAGS_threads)));
-  return kvp::ExitStatus(kvp::Run());
+  const absl::Status status = kvp::Run();
+  // Flags that don't suit the model.
+  if (absl::IsOutOfRange(status)) return kvp::UsageError(status.message());
+  return kvp::ExitStatus(status);
 }

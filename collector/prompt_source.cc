@@ -6,16 +6,11 @@
 
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
+#include "util/split_mix64.h"
 #include "util/status_macros.h"
 
 namespace kvp {
 namespace {
-
-// A well-mixed number for one prompt of a seed: neighbouring seeds share no prompts.
-uint64_t SeedOf(uint64_t seed, int64_t index) {
-  const uint64_t base = SplitMix64(seed).Next();
-  return SplitMix64(base + static_cast<uint64_t>(index)).Next();
-}
 
 // "data/oasst.jsonl" -> "oasst".
 std::string Stem(const std::string& path) {
@@ -74,7 +69,7 @@ class RetrievalPromptSource : public PromptSource {
     task_options.questions = static_cast<int>(options_.questions);
     task_options.context_tokens = static_cast<int>(options_.context_tokens);
     ASSIGN_OR_RETURN(const RetrievalTask task,
-                     generator_.Generate(task_options, SeedOf(options_.seed, index)));
+                     generator_.Generate(task_options, ItemSeed(options_.seed, index)));
     TokenizedPrompt tokenized;
     tokenized.origin = absl::StrCat("retrieval task ", index, " of seed ", options_.seed);
     tokenized.prompt = tokenizer_.EncodeSequence(task.context);
@@ -110,7 +105,7 @@ class TextPromptSource : public PromptSource {
     const int64_t begin = index * starts / options_.count;
     const int64_t end = std::max(begin + 1, (index + 1) * starts / options_.count);
     const int64_t start =
-        begin + static_cast<int64_t>(SplitMix64(SeedOf(options_.seed, index)).Below(end - begin));
+        begin + static_cast<int64_t>(SplitMix64(ItemSeed(options_.seed, index)).Below(end - begin));
     const auto first = tokens_.begin() + start;
     const auto cut = first + prompt_tokens;
     TokenizedPrompt tokenized;

@@ -22,6 +22,8 @@ struct TokenizedPrompt {
   std::vector<int32_t> continuation;
   // Where it is from, for messages: "prompts.jsonl:12".
   std::string origin;
+  // Its task, where that isn't the source's.
+  std::string task;
 };
 
 // Immutable; thread-safe. The same source gives the same prompts each time, so several workers can
@@ -33,8 +35,8 @@ class PromptSource {
   virtual int64_t size() const = 0;
   // Prompt `index` in [0, size). INVALID_ARGUMENT, naming the origin, where it can't be made.
   virtual absl::StatusOr<TokenizedPrompt> Get(int64_t index) const = 0;
-  // What TraceRecord.task says unless the user does: "retrieval", "text", or a file's name without
-  // its extension.
+  // What TraceRecord.task says unless the prompt or the user does: "retrieval", "text", or a file's
+  // name without its extension.
   virtual const std::string& task() const = 0;
 };
 

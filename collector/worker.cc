@@ -91,7 +91,7 @@ class Worker {
         continue;
       }
       trace.record.set_split(options_.split);
-      trace.record.set_task(options_.task);
+      trace.record.set_task(TaskOf(item.prompt));
       summary_.tokens += trace.record.token_ids_size();
       summary_.entries += trace.record.entries();
       RETURN_IF_ERROR(sender.Send(std::move(trace)));
@@ -127,6 +127,11 @@ class Worker {
     return items;
   }
 
+  const std::string& TaskOf(const TokenizedPrompt& prompt) const {
+    if (!options_.task.empty()) return options_.task;
+    return prompt.task.empty() ? source_.task() : prompt.task;
+  }
+
   int64_t Done(const TraceSender& sender) const {
     return sender.committed() + summary_.skipped + summary_.empty;
   }
@@ -135,7 +140,8 @@ class Worker {
     const double seconds = absl::ToDoubleSeconds(absl::Now() - start_);
     return absl::StrFormat("%.0f tokens/s, %.1f MB sent, %s",
                            static_cast<double>(summary_.tokens) / std::max(seconds, 1e-9),
-                           static_cast<double>(sender.acknowledged_bytes()) / 1e6, options_.task);
+                           static_cast<double>(sender.acknowledged_bytes()) / 1e6,
+                           options_.task.empty() ? source_.task() : options_.task);
   }
 
   const Decoder& decoder_;

@@ -22,7 +22,7 @@ struct WorkerOptions {
   CaptureOptions capture;
   // "train" or "held_out".
   std::string split = "train";
-  // What the records say the prompts were.
+  // What the records say the prompts were. Empty: each prompt's own task, or else the source's.
   std::string task;
   // This worker does the prompts index, index + count, index + 2 count, … of the source.
   int64_t worker_index = 0;

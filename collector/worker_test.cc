@@ -42,10 +42,12 @@ class TestPrompts : public PromptSource {
       prompt.prompt.push_back(static_cast<int32_t>((i * 7 + index * 13) % kVocab));
     }
     if (forced_) prompt.continuation = {1, 2, 3, static_cast<int32_t>(index)};
+    if (index % 2 == 1) prompt.task = odd_task_;
     return prompt;
   }
 
   int64_t repeated_ = -1;
+  std::string odd_task_;  // of prompts with odd numbers
 
  private:
   const int64_t size_;
@@ -167,6 +169,32 @@ class WorkerTest : public ::testing::Test {
   WorkerOptions options_;
   std::atomic<bool> stop_{false};
 };
+
+TEST_F(WorkerTest, APromptsOwnTaskIsRecordedUnlessTheOptionsNameOne) {
+  TestPrompts prompts(4);
+  prompts.odd_task_ = "odd";
+  options_.task = "";
+  ASSERT_OK(Collect(prompts));
+  TraceReader::Options reader_options;
+  reader_options.shards = cluster_->addresses();
+  ASSERT_OK_AND_ASSIGN(const auto reader, TraceReader::Connect(reader_options));
+  const auto tasks = [&reader](const std::string& split) {
+    std::multiset<std::string> found;
+    const auto records = reader->ListTraces(split);
+    EXPECT_OK(records);
+    if (records.ok()) {
+      for (const TraceRecord& record : *records) found.insert(record.task());
+    }
+    return found;
+  };
+  EXPECT_EQ(tasks("train"), std::multiset<std::string>({"odd", "odd", "test", "test"}));
+  options_.task = "mine";
+  options_.split = "held_out";
+  options_.capture.cut_seed = 5;  // other traces
+  options_.capture.cuts = 3;
+  ASSERT_OK(Collect(prompts));
+  EXPECT_EQ(tasks("held_out"), std::multiset<std::string>({"mine", "mine", "mine", "mine"}));
+}
 
 TEST_F(WorkerTest, EveryPromptBecomesATraceOnTheShardsOnce) {
   TestPrompts prompts(6);

@@ -7,7 +7,6 @@
 #include <string>
 #include <utility>
 
-#include "ATen/Parallel.h"
 #include "absl/flags/flag.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
@@ -19,6 +18,7 @@
 #include "collector/prompt_source.h"
 #include "collector/worker.h"
 #include "llm/decoder.h"
+#include "llm/decoder_flags.h"
 #include "llm/model_config.h"
 #include "llm/tokenizer.h"
 #include "nlohmann/json.hpp"
@@ -27,6 +27,8 @@
 #include "util/file.h"
 #include "util/logging.h"
 #include "util/malloc_tuning.h"
+#include "util/math_threads.h"
+#include "util/metrics.h"
 #include "util/status_macros.h"
 
 ABSL_FLAG(std::string, model, "", "Model directory in Hugging Face layout.");
@@ -46,15 +48,28 @@ ABSL_FLAG(int64_t, cuts, 1,
           "Cuts of a trace: the prompt's end and cuts - 1 random positions before it.");
 ABSL_FLAG(uint64_t, cut_seed, 0, "Seed of random cuts.");
 ABSL_FLAG(int64_t, block_tokens, 0, "Tokens of a stored block; 0: as many as make about 512 KiB.");
-ABSL_FLAG(std::string, device, "cpu", "cpu, cuda or cuda:N.");
-ABSL_FLAG(std::string, dtype, "float32", "float32, bfloat16 or float16: what the model runs in.");
+ABSL_FLAG(
+    std::string, kv_dtype, "bf16",
+    "How K and V are stored: bf16, or fp8 (e4m3, a scale for each channel of a block), at half "
+    "the bytes.");
+ABSL_FLAG(bool, record_queries, false,
+          "Store the prompts' queries too, for policies that need them offline.");
 ABSL_FLAG(int64_t, threads, 1, "Compute threads.");
 ABSL_FLAG(int64_t, chunk_tokens, 512, "Tokens of a chunk of prefill: bounds its memory.");
+ABSL_FLAG(int64_t, batch, 1, "Prompts that run together; each trace is as it would be alone.");
 ABSL_FLAG(int64_t, worker_index, 0, "This worker's number, from 0.");
 ABSL_FLAG(int64_t, worker_count, 1, "Workers that share the prompts out.");
+ABSL_FLAG(
+    bool, finish_others, false,
+    "After this worker's own prompts, those of others that aren't committed by then: for when "
+    "one has died.");
 ABSL_FLAG(int64_t, limit, 0, "Only the first so many prompts of all; 0: all.");
 ABSL_FLAG(absl::Duration, connect_deadline, absl::Seconds(30),
           "How long a shard may be unreachable.");
+ABSL_FLAG(
+    int32_t, metrics_port, -1,
+    "Answer GET /metrics for Prometheus on this port; 0: a free one, which is logged; -1: not.");
+ABSL_FLAG(std::string, metrics_host, "127.0.0.1", "Address on which the metrics are served.");
 ABSL_FLAG(std::string, json, "", "Write the summary to this file.");
 
 namespace kvp {
@@ -98,6 +113,14 @@ std::string UsageProblem() {
     return absl::StrCat("flag --threads: value \"", absl::GetFlag(FLAGS_threads),
                         "\": it must be in [1, 1024]");
   }
+  const std::string kv_dtype = absl::GetFlag(FLAGS_kv_dtype);
+  if (kv_dtype != "bf16" && kv_dtype != "fp8") {
+    return absl::StrCat("flag --kv-dtype: value \"", kv_dtype, "\": it must be bf16 or fp8");
+  }
+  if (absl::GetFlag(FLAGS_metrics_port) < -1 || absl::GetFlag(FLAGS_metrics_port) > 65535) {
+    return absl::StrCat("flag --metrics-port: value \"", absl::GetFlag(FLAGS_metrics_port),
+                        "\": it must be in [-1, 65535]");
+  }
   if (absl::GetFlag(FLAGS_connect_deadline) < absl::ZeroDuration()) {
     return absl::StrCat("flag --connect-deadline: value \"",
                         absl::FormatDuration(absl::GetFlag(FLAGS_connect_deadline)),
@@ -116,11 +139,16 @@ WorkerOptions OptionsFromFlags() {
   options.capture.cuts = absl::GetFlag(FLAGS_cuts);
   options.capture.cut_seed = absl::GetFlag(FLAGS_cut_seed);
   options.capture.block_tokens = absl::GetFlag(FLAGS_block_tokens);
+  options.capture.kv_dtype =
+      absl::GetFlag(FLAGS_kv_dtype) == "fp8" ? KvDtype::kFloat8 : KvDtype::kBf16;
+  options.capture.record_queries = absl::GetFlag(FLAGS_record_queries);
   options.capture.chunk_tokens = absl::GetFlag(FLAGS_chunk_tokens);
   options.split = absl::GetFlag(FLAGS_split);
   options.task = absl::GetFlag(FLAGS_task);
   options.worker_index = absl::GetFlag(FLAGS_worker_index);
   options.worker_count = absl::GetFlag(FLAGS_worker_count);
+  options.finish_others = absl::GetFlag(FLAGS_finish_others);
+  options.batch = absl::GetFlag(FLAGS_batch);
   options.limit = absl::GetFlag(FLAGS_limit);
   return options;
 }
@@ -145,6 +173,8 @@ absl::Status Report(const WorkerSummary& summary, const ModelInfo& model) {
       {"bytes_per_token_head", summary.bytes_per_token_head},
       {"seconds", seconds},
       {"compute_seconds", absl::ToDoubleSeconds(summary.compute)},
+      {"prefill_seconds", absl::ToDoubleSeconds(summary.prefill)},
+      {"continuation_seconds", absl::ToDoubleSeconds(summary.continuation)},
       {"stopped", summary.stopped},
   };
   return WriteFileAtomically(path, {json.dump(2), "\n"});
@@ -152,17 +182,22 @@ absl::Status Report(const WorkerSummary& summary, const ModelInfo& model) {
 
 absl::Status Run() {
   WorkerOptions options = OptionsFromFlags();
+  Metrics metrics;
+  if (absl::GetFlag(FLAGS_metrics_port) >= 0) {
+    const std::string host = absl::GetFlag(FLAGS_metrics_host);
+    RETURN_IF_ERROR(metrics.Serve(absl::StrCat(host, ":", absl::GetFlag(FLAGS_metrics_port))));
+    LogInfo(absl::StrCat("metrics on http://", host, ":", metrics.port(), "/metrics"));
+  }
   const std::string directory = absl::GetFlag(FLAGS_model);
   // Loading weights may take minutes: first everything else that can be wrong.
+  const Decoder::Options decoder_options = DecoderOptionsFromFlags();
   ASSIGN_OR_RETURN(const ModelConfig config, LoadModelConfig(directory));
   ASSIGN_OR_RETURN(const std::unique_ptr<Tokenizer> tokenizer,
                    Tokenizer::Load(directory + "/tokenizer.json"));
   ASSIGN_OR_RETURN(const std::unique_ptr<PromptSource> source,
-                   PromptsFromFlags(config.max_positions, tokenizer.get()));
+                   PromptsFromFlags(directory, config.max_model_len(decoder_options.max_model_len),
+                                    tokenizer.get()));
 
-  Decoder::Options decoder_options;
-  decoder_options.devices = absl::StrSplit(absl::GetFlag(FLAGS_device), ',');
-  decoder_options.dtype = absl::GetFlag(FLAGS_dtype);
   ASSIGN_OR_RETURN(const std::unique_ptr<Decoder> decoder,
                    Decoder::Load(directory, decoder_options));
 
@@ -170,12 +205,13 @@ absl::Status Run() {
   writer_options.shards = absl::StrSplit(absl::GetFlag(FLAGS_shards), ',');
   writer_options.model = ModelInfoOf(*decoder, directory);
   writer_options.reconnect_deadline = absl::GetFlag(FLAGS_connect_deadline);
+  writer_options.cancelled = [] { return stop_requested.load(); };
   ASSIGN_OR_RETURN(const std::unique_ptr<TraceWriter> asking, TraceWriter::Connect(writer_options));
   ASSIGN_OR_RETURN(const std::unique_ptr<TraceWriter> sending,
                    TraceWriter::Connect(writer_options));
   ASSIGN_OR_RETURN(const WorkerSummary summary,
                    RunWorker(*decoder, writer_options.model, *source, options, *asking, *sending,
-                             stop_requested));
+                             stop_requested, WorkerMetrics::In(metrics)));
   return Report(summary, writer_options.model);
 }
 
@@ -198,7 +234,7 @@ int main(int argc, char** argv) {
   kvp::LogInfo(kvp::EffectiveFlags());
   std::signal(SIGTERM, kvp::RequestStop);
   std::signal(SIGINT, kvp::RequestStop);
-  at::set_num_threads(static_cast<int>(absl::GetFlag(FLAGS_threads)));
+  kvp::SetMathThreads(absl::GetFlag(FLAGS_threads));
   const absl::Status status = kvp::Run();
   // Flags that don't suit the model.
   if (absl::IsOutOfRange(status)) return kvp::UsageError(status.message());

@@ -11,7 +11,7 @@
 #include "absl/strings/str_cat.h"
 #include "eval/evaluation.h"
 #include "eval/results.h"
-#include "eval/utf8_stream.h"
+#include "llm/utf8_stream.h"
 #include "gtest/gtest.h"
 #include "llm/decoder.h"
 #include "llm/sampling.h"

@@ -19,7 +19,7 @@
 namespace kvp {
 namespace {
 
-constexpr int32_t kFormatVersion = 1;
+constexpr int32_t kFormatVersion = 2;
 constexpr char kIdentityKey[] = "identity";
 constexpr char kBlocks[] = "blocks";
 constexpr char kIndex[] = "index";

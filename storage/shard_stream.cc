@@ -121,7 +121,7 @@ void ShardStream::Run() {
       backoff = kFirstBackoff;
       LogWarning(absl::StrCat(status.message(), "; connecting again"));
     }
-    if (!IsWorthRetrying(status) ||
+    if (!IsWorthRetrying(status) || Cancelled() ||
         absl::Now() + backoff >= unreachable_since_ + options_.reconnect_deadline) {
       error_ = IsWorthRetrying(status) ? absl::UnavailableError(status.message()) : status;
       continue;
@@ -138,10 +138,13 @@ absl::Status ShardStream::Converse() {
     deadline = unreachable_since_ + options_.reconnect_deadline;
   }
   const auto stopping = [this] {
+    if (Cancelled()) return true;
     absl::MutexLock lock(&mutex_);
     return stopping_;
   };
-  if (!WaitForConnection(*channel_, options_.address, deadline, stopping).ok()) {
+  const absl::Status connected = WaitForConnection(*channel_, options_.address, deadline, stopping);
+  if (absl::IsCancelled(connected)) return connected;
+  if (!connected.ok()) {
     return absl::UnavailableError(absl::StrCat(ShardName(options_.address),
                                                ": can't be reached within ",
                                                absl::FormatDuration(options_.reconnect_deadline)));

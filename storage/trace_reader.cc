@@ -9,6 +9,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/synchronization/mutex.h"
 #include "proto/read.grpc.pb.h"
+#include "storage/block_quantization.h"
 #include "storage/channel.h"
 #include "storage/head_stream.h"
 #include "storage/shard_checks.h"
@@ -104,6 +105,7 @@ class ShardedTraceReader final : public TraceReader {
         const BlockPosition& position = response->positions(i);
         if (everywhere.has_value() && everywhere->count(position.trace_id()) == 0) continue;
         absl::StatusOr<HeadBlock> block = DecodeHeadBlock(response->blocks(i));
+        if (block.ok()) block = DequantizeToBf16(*std::move(block));
         if (!block.ok()) {
           CountCorrupt(*source, head, position, block.status().message(), &result);
           continue;

@@ -45,7 +45,8 @@ class TraceReader {
   virtual absl::StatusOr<std::vector<TraceRecord>> ListTraces(const std::string& split) = 0;
 
   // Calls `consume` with every block of `head` of the committed traces of `split` ("" for all), in
-  // ascending order of trace id, then block. An error of `consume` ends the read and is returned.
+  // ascending order of trace id, then block. K and V are bf16, however they are stored. An error of
+  // `consume` ends the read and is returned.
   virtual absl::StatusOr<ReadResult> ReadHead(
       HeadId head, const std::string& split,
       const std::function<absl::Status(HeadBlock block)>& consume) = 0;

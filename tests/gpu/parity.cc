@@ -8,8 +8,8 @@
 #include "ATen/ATen.h"
 #include "absl/strings/str_cat.h"
 #include "absl/types/span.h"
-#include "collector/importance.h"
 #include "llm/decoder.h"
+#include "llm/importance_observer.h"
 #include "llm/kv_cache.h"
 #include "llm/sampling.h"
 #include "llm/tiny_model.h"
@@ -62,12 +62,12 @@ absl::StatusOr<std::vector<Outcome>> RunBatch(const Decoder& decoder,
                                               int64_t chunk_tokens) {
   const ModelConfig& config = decoder.config();
   std::vector<KvCache> caches;
-  std::vector<std::unique_ptr<ImportanceAccumulator>> importance;
+  std::vector<std::unique_ptr<ImportanceObserver>> importance;
   for (const std::vector<int32_t>& prompt : prompts) {
     caches.push_back(decoder.NewCache());
     const int64_t tokens = static_cast<int64_t>(prompt.size());
     ASSIGN_OR_RETURN(auto observer,
-                     ImportanceAccumulator::Create(config, {tokens / 3 + 1, tokens - 2}));
+                     ImportanceObserver::Create(config, {tokens / 3 + 1, tokens - 2}));
     importance.push_back(std::move(observer));
   }
   std::vector<Decoder::Sequence> sequences;
@@ -85,8 +85,10 @@ absl::StatusOr<std::vector<Outcome>> RunBatch(const Decoder& decoder,
     outcomes[i].logits = OnCpu(logits[i]);
     outcomes[i].keys = Stacked(config, caches[i], &KvCache::keys);
     outcomes[i].values = Stacked(config, caches[i], &KvCache::values);
-    ASSIGN_OR_RETURN(const at::Tensor labels, importance[i]->Finish(caches[i]));
-    outcomes[i].labels = OnCpu(labels);
+    ASSIGN_OR_RETURN(std::vector<at::Tensor> labels, importance[i]->Finish(caches[i]));
+    // Of layers on different devices.
+    for (at::Tensor& layer : labels) layer = OnCpu(layer);
+    outcomes[i].labels = at::stack(labels);
     generation[i].cache = &caches[i];
     generation[i].logits = logits[i][-1];
     generation[i].max_new_tokens = kNewTokens;

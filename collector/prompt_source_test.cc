@@ -56,7 +56,10 @@ TEST(PromptSourceTest, AFileGivesItsPromptsTokenised) {
 
 // A template in the manner of Mistral's, with white space where words are to be told apart.
 constexpr char kChatTemplate[] =
-    R"({"bos_token": "<s>", "eos_token": "</s>", "chat_template": "{{ bos_token }}{% for m in messages %}{% if m.role == 'user' %} U {{ m.content }} A{% elif m.role == 'assistant' %} {{ m.content }} {{ eos_token }}{% else %}{{ raise_exception('no role ' + m.role) }}{% endif %}{% endfor %}"})";
+    R"({"bos_token": "<s>", "eos_token": "</s>", "chat_template": "{{ bos_token }})"
+    R"({% for m in messages %}{% if m.role == 'user' %} U {{ m.content }} A)"
+    R"({% elif m.role == 'assistant' %} {{ m.content }} {{ eos_token }})"
+    R"({% else %}{{ raise_exception('no role ' + m.role) }}{% endif %}{% endfor %}"})";
 
 class ConversationTest : public testing::Test {
  protected:

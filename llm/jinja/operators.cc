@@ -171,7 +171,11 @@ absl::StatusOr<Value> Subscript(const Value& value, const Value& index) {
   if (place == nullptr || (value.AsList() == nullptr && !value.is_string())) {
     return Undefined{index.Text()};
   }
-  ASSIGN_OR_RETURN(const List members, Members(value));
+  List characters;
+  if (value.is_string()) {
+    ASSIGN_OR_RETURN(characters, Members(value));
+  }
+  const List& members = value.is_string() ? characters : *value.AsList();
   const int64_t size = static_cast<int64_t>(members.size());
   const int64_t at = *place < 0 ? *place + size : *place;
   if (at < 0 || at >= size) return Undefined{index.Text()};

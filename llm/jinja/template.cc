@@ -14,7 +14,7 @@ namespace kvp::jinja {
 namespace {
 
 // Far above what a conversation takes: a template that loops for ever ends.
-constexpr int64_t kMaxSteps = 20'000'000;
+constexpr int64_t kMaxSteps = 5'000'000;
 constexpr size_t kMaxOutputBytes = size_t{256} << 20;
 // Of statements and calls within each other.
 constexpr int kMaxDepth = 200;

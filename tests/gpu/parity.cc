@@ -86,7 +86,6 @@ absl::StatusOr<std::vector<Outcome>> RunBatch(const Decoder& decoder,
     outcomes[i].keys = Stacked(config, caches[i], &KvCache::keys);
     outcomes[i].values = Stacked(config, caches[i], &KvCache::values);
     ASSIGN_OR_RETURN(std::vector<at::Tensor> labels, importance[i]->Finish(caches[i]));
-    // Of layers on different devices.
     for (at::Tensor& layer : labels) layer = OnCpu(layer);
     outcomes[i].labels = at::stack(labels);
     generation[i].cache = &caches[i];

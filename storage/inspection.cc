@@ -73,13 +73,15 @@ absl::StatusOr<Inspection> InspectShard(const std::string& path, bool verify) {
   options.read_only = true;
   ASSIGN_OR_RETURN(const std::unique_ptr<Shard> shard, Shard::Open(options));
   ASSIGN_OR_RETURN(const Shard::Stats stats, shard->GetStats());
-  Counts splits, tasks, models;
+  Counts splits, tasks, models, formats;
   int64_t tokens = 0;
   int64_t entries = 0;
   RETURN_IF_ERROR(shard->List("", [&](TraceRecord record) {
     ++splits[record.split()];
     ++tasks[record.task()];
     ++models[record.model().name()];
+    ++formats[absl::StrCat(record.kv_dtype() == TraceRecord::FLOAT8 ? "float8" : "bf16",
+                           record.recorded_query_heads() > 0 ? " with queries" : "")];
     tokens += record.token_ids_size();
     entries += record.entries();
     return absl::OkStatus();
@@ -120,18 +122,20 @@ absl::StatusOr<Inspection> InspectShard(const std::string& path, bool verify) {
                         "by split     %s\n"
                         "by task      %s\n"
                         "by model     %s\n"
+                        "K and V      %s\n"
                         "tokens       %d, of which recorded %d\n"
                         "blocks       %d\n"
                         "bytes        %d\n"
                         "bytes per token and head  %.1f\n",
                         stats.committed_traces, stats.uncommitted_traces, CountsText(splits),
-                        CountsText(tasks), CountsText(models), tokens, entries, stats.blocks,
-                        stats.encoded_bytes, bytes_per_head_token);
+                        CountsText(tasks), CountsText(models), CountsText(formats), tokens, entries,
+                        stats.blocks, stats.encoded_bytes, bytes_per_head_token);
   json["traces"] = stats.committed_traces;
   json["uncommitted_traces"] = stats.uncommitted_traces;
   json["by_split"] = splits;
   json["by_task"] = tasks;
   json["by_model"] = models;
+  json["by_format"] = formats;
   json["tokens"] = tokens;
   json["recorded_tokens"] = entries;
   json["blocks"] = stats.blocks;

@@ -52,11 +52,12 @@ TEST_F(InspectionTest, ShardInUseIsCountedBySplitTaskAndModel) {
   EXPECT_EQ(json["by_split"]["held_out"], 1);
   EXPECT_EQ(json["by_task"]["retrieval"], 3);
   EXPECT_EQ(json["by_model"]["test"], 3);
+  EXPECT_EQ(json["by_format"]["bf16"], 3);
   EXPECT_EQ(json["tokens"], 250);
   EXPECT_EQ(json["blocks"], 3 * (3 + 3 + 2));
-  // K, V and two labels a token, and 64 bytes around each block.
-  EXPECT_EQ(json["bytes"], 3 * (250 * (4 * 8 + 2 * 2) + 8 * 64));
-  EXPECT_DOUBLE_EQ(json["bytes_per_token_and_head"].get<double>(), 36 + 8 * 64 / 250.0);
+  // K, V and two labels a token, and 68 bytes around each block.
+  EXPECT_EQ(json["bytes"], 3 * (250 * (4 * 8 + 2 * 2) + 8 * 68));
+  EXPECT_DOUBLE_EQ(json["bytes_per_token_and_head"].get<double>(), 36 + 8 * 68 / 250.0);
   EXPECT_EQ(json["verified_blocks"], 24);
   EXPECT_EQ(json["corrupt_blocks"], 0);
   EXPECT_EQ(inspection.corrupt_blocks, 0);

@@ -31,6 +31,10 @@ ABSL_FLAG(absl::Duration, sweep_older_than, absl::Hours(1),
           "At start, delete traces that were never committed and got no block for this long.");
 ABSL_FLAG(int64_t, max_bytes, 0,
           "Most bytes of blocks on the disk; past it collectors wait. 0: no limit.");
+ABSL_FLAG(
+    int, sorted_file_kib, 4096,
+    "Batches of at least this many KiB are written as a sorted file of their own, smaller ones "
+    "through the log.");
 ABSL_FLAG(int, queue_mib, 64,
           "Blocks received but not yet written, in MiB, before reading pauses.");
 ABSL_FLAG(absl::Duration, drain_deadline, absl::Seconds(10),
@@ -60,6 +64,7 @@ kvp::ShardServer::Options OptionsFromFlags() {
   options.tls = kvp::TlsFilesFromFlags();
   options.shard.max_bytes = absl::GetFlag(FLAGS_max_bytes);
   options.shard.sweep_older_than = absl::GetFlag(FLAGS_sweep_older_than);
+  options.shard.sorted_file_bytes = int64_t{absl::GetFlag(FLAGS_sorted_file_kib)} << 10;
   options.queue.capacity_bytes = int64_t{absl::GetFlag(FLAGS_queue_mib)} << 20;
   return options;
 }

@@ -8,6 +8,7 @@
 #include "absl/time/clock.h"
 #include "rocksdb/db.h"
 #include "rocksdb/filter_policy.h"
+#include "rocksdb/listener.h"
 #include "rocksdb/options.h"
 #include "rocksdb/table.h"
 #include "rocksdb/write_batch.h"
@@ -48,6 +49,21 @@ rocksdb::ColumnFamilyOptions BlocksFamilyOptions(int64_t write_buffer_bytes) {
   options.table_factory.reset(rocksdb::NewBlockBasedTableFactory(table));
   return options;
 }
+
+// Notices that RocksDB stopped over a failed write.
+class StopListener final : public rocksdb::EventListener {
+ public:
+  explicit StopListener(std::shared_ptr<std::atomic<bool>> stopped)
+      : stopped_(std::move(stopped)) {}
+
+  void OnBackgroundError(rocksdb::BackgroundErrorReason /*reason*/,
+                         rocksdb::Status* error) override {
+    if (error->severity() >= rocksdb::Status::Severity::kHardError) *stopped_ = true;
+  }
+
+ private:
+  const std::shared_ptr<std::atomic<bool>> stopped_;
+};
 
 }  // namespace
 
@@ -90,7 +106,8 @@ absl::StatusOr<std::unique_ptr<Shard>> Shard::Open(Options options) {
   return shard;
 }
 
-Shard::Shard(Options options) : options_(std::move(options)) {}
+Shard::Shard(Options options)
+    : options_(std::move(options)), stopped_once_(std::make_shared<std::atomic<bool>>(false)) {}
 
 Shard::~Shard() {
   if (db_ == nullptr) return;
@@ -109,6 +126,10 @@ absl::Status Shard::OpenDatabase() {
   db_options.max_background_jobs = 2;
   db_options.max_total_wal_size = kMaxWalBytes;
   db_options.keep_log_file_num = 2;
+  db_options.listeners.push_back(std::make_shared<StopListener>(stopped_once_));
+  // Everything is in the log.
+  db_options.avoid_flush_during_shutdown = true;
+  if (options_.env != nullptr) db_options.env = options_.env;
   const std::vector<rocksdb::ColumnFamilyDescriptor> families = {
       {rocksdb::kDefaultColumnFamilyName, SmallFamilyOptions()},
       {kBlocks, BlocksFamilyOptions(options_.write_buffer_bytes)},
@@ -200,9 +221,10 @@ absl::StatusOr<ShardIdentity> Shard::Hello(const ModelInfo& model, int32_t shard
   identity.set_shard_count(shard_count);
   identity.set_head_begin(ranges[shard_index].begin);
   identity.set_head_end(ranges[shard_index].end);
-  RETURN_IF_ERROR(
-      FromRocksdb(db_->Put(Synced(), default_, kIdentityKey, identity.SerializeAsString()),
-                  absl::StrCat(options_.dir, ": identity")));
+  RETURN_IF_ERROR(ResumeWrites());
+  rocksdb::WriteBatch batch;
+  batch.Put(default_, kIdentityKey, identity.SerializeAsString());
+  RETURN_IF_ERROR(Write(&batch, "identity"));
   absl::MutexLock lock(&mutex_);
   identity_ = identity;
   return identity;

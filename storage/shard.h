@@ -17,6 +17,7 @@
 #ifndef KVP_STORAGE_SHARD_H_
 #define KVP_STORAGE_SHARD_H_
 
+#include <atomic>
 #include <cstdint>
 #include <functional>
 #include <map>
@@ -42,6 +43,8 @@
 namespace rocksdb {
 class ColumnFamilyHandle;
 class DB;
+class Env;
+class WriteBatch;
 }  // namespace rocksdb
 
 namespace kvp {
@@ -68,6 +71,9 @@ class Shard {
     // Batches of at least this many bytes become a sorted file.
     int64_t sorted_file_bytes = int64_t{4} << 20;
     int64_t write_buffer_bytes = int64_t{64} << 20;
+    // What the files are written through, for tests of faults: must outlive the shard. Null: the
+    // system's.
+    rocksdb::Env* env = nullptr;
 
     absl::Status Validate() const;
   };
@@ -183,7 +189,7 @@ class Shard {
   absl::Status Recover();
   // Removes the epoch's blocks that have no entry: only the last sorted file can have been added
   // without its entries.
-  absl::Status RemoveOrphans(uint64_t epoch);
+  absl::Status RemoveOrphans(uint64_t epoch) ABSL_EXCLUSIVE_LOCKS_REQUIRED(write_mutex_);
   absl::Status CheckComplete(const TraceRecord& record, const TraceId& id,
                              const ShardIdentity& identity) const;
   // Calls `consume` for every entry whose key begins with `prefix`.
@@ -208,9 +214,18 @@ class Shard {
   absl::Status AddSortedFile(uint64_t epoch,
                              const std::vector<std::pair<std::string, absl::string_view>>& sorted);
   absl::Status CheckRoom(int64_t bytes) const;
+  // To be called before looking at the index in order to write. Ends what a failed write has left:
+  // after a full disk RocksDB writes again only when told to, and the last sorted file may still be
+  // without its entries. RESOURCE_EXHAUSTED while RocksDB clears up.
+  absl::Status ResumeWrites() ABSL_EXCLUSIVE_LOCKS_REQUIRED(write_mutex_);
+  // Durably. `what` is for the message.
+  absl::Status Write(rocksdb::WriteBatch* batch, absl::string_view what)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(write_mutex_);
   absl::StatusOr<std::optional<IndexEntry>> FindEntry(const HeadBlockKey& key) const;
 
   const Options options_;
+  // Set once RocksDB has stopped over a failed write, be it that it could go on since.
+  const std::shared_ptr<std::atomic<bool>> stopped_once_;
   std::unique_ptr<rocksdb::DB> db_;
   // Owned by db_; destroyed before it.
   rocksdb::ColumnFamilyHandle* default_ = nullptr;
@@ -224,6 +239,8 @@ class Shard {
   // The epoch of the blocks that go through the log now, 0 before the first, and their bytes.
   uint64_t logged_epoch_ ABSL_GUARDED_BY(write_mutex_) = 0;
   int64_t logged_bytes_ ABSL_GUARDED_BY(write_mutex_) = 0;
+  // The entries of the last sorted file, as a write batch, where writing them failed.
+  std::string unwritten_entries_ ABSL_GUARDED_BY(write_mutex_);
   mutable absl::Mutex mutex_;
   std::optional<ShardIdentity> identity_ ABSL_GUARDED_BY(mutex_);
   // The split of every committed trace.

@@ -1,8 +1,6 @@
 // The writing half of Shard.
 
 #include <algorithm>
-#include <cstdio>
-#include <filesystem>
 #include <map>
 #include <memory>
 #include <optional>
@@ -15,8 +13,8 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "absl/time/clock.h"
-#include "rocksdb/convenience.h"
 #include "rocksdb/db.h"
+#include "rocksdb/env.h"
 #include "rocksdb/options.h"
 #include "rocksdb/sst_file_writer.h"
 #include "rocksdb/write_batch.h"
@@ -31,6 +29,8 @@ namespace {
 constexpr size_t kSweepBatch = 10000;
 // A file that is about to become part of the database. What a crash leaves is removed at open.
 constexpr char kSortedFilePrefix[] = "sorted-";
+// In the default column family, never read.
+constexpr char kToFlushKey[] = "to_flush";
 // The disk starts to write while the file is still growing.
 constexpr uint64_t kWriteBehindBytes = uint64_t{4} << 20;
 
@@ -85,6 +85,10 @@ std::vector<absl::Status> Shard::PutBlocks(absl::Span<const HeadBlockView> block
     return statuses;
   }
   absl::MutexLock write_lock(&write_mutex_);
+  if (const absl::Status status = ResumeWrites(); !status.ok()) {
+    RefuseAll(status, statuses);
+    return statuses;
+  }
   std::vector<NewBlock> added;
   absl::flat_hash_map<std::string, IndexEntry> in_batch;
   const int64_t now_s = absl::ToUnixSeconds(absl::Now());
@@ -117,9 +121,10 @@ absl::Status Shard::Store(std::vector<NewBlock>& blocks) {
   int64_t bytes = 0;
   for (const NewBlock& block : blocks) bytes += block.encoded.size();
   RETURN_IF_ERROR(CheckRoom(bytes));
-  // After a full disk RocksDB writes again only when told to.
-  RETURN_IF_ERROR(FromRocksdb(db_->Resume(), absl::StrCat(options_.dir, ": resume")));
-  return bytes >= options_.sorted_file_bytes ? StoreSorted(blocks) : StoreLogged(blocks, bytes);
+  // RocksDB 7.8 doesn't take in files any more once it has stopped, though it can be resumed: it
+  // ends the process.
+  const bool sorted = bytes >= options_.sorted_file_bytes && !*stopped_once_;
+  return sorted ? StoreSorted(blocks) : StoreLogged(blocks, bytes);
 }
 
 int64_t Shard::StoredBytes() const {
@@ -139,6 +144,35 @@ absl::Status Shard::CheckRoom(int64_t bytes) const {
                    " that are stored exceed max_bytes=", options_.max_bytes));
 }
 
+absl::Status Shard::ResumeWrites() {
+  const rocksdb::Status status = db_->Resume();
+  if (status.IsBusy()) {
+    return absl::ResourceExhaustedError(
+        absl::StrCat(options_.dir, ": recovering from a failed write"));
+  }
+  RETURN_IF_ERROR(FromRocksdb(status, absl::StrCat(options_.dir, ": resume")));
+  if (unwritten_entries_.empty()) return absl::OkStatus();
+  rocksdb::WriteBatch entries(unwritten_entries_);
+  RETURN_IF_ERROR(Write(&entries, "index"));
+  unwritten_entries_.clear();
+  return absl::OkStatus();
+}
+
+absl::Status Shard::Write(rocksdb::WriteBatch* batch, absl::string_view what) {
+  // When a write to the log fails, resuming begins a new log only if there is something to flush;
+  // without one, the next write would end the process.
+  uint64_t entries = 0;
+  db_->GetIntProperty(default_, rocksdb::DB::Properties::kNumEntriesActiveMemTable, &entries);
+  rocksdb::Status status;
+  if (entries == 0) {
+    rocksdb::WriteOptions unlogged;
+    unlogged.disableWAL = true;
+    status = db_->Put(unlogged, default_, kToFlushKey, "");
+  }
+  if (status.ok()) status = db_->Write(Synced(), batch);
+  return FromRocksdb(status, absl::StrCat(options_.dir, ": ", what));
+}
+
 absl::Status Shard::StoreLogged(std::vector<NewBlock>& blocks, int64_t bytes) {
   if (logged_epoch_ == 0 || logged_bytes_ + bytes > options_.write_buffer_bytes) {
     logged_epoch_ = next_epoch_++;
@@ -151,7 +185,7 @@ absl::Status Shard::StoreLogged(std::vector<NewBlock>& blocks, int64_t bytes) {
     batch.Put(blocks_, EncodeBlockKey({logged_epoch_, block.key}), ToSlice(block.encoded));
     batch.Put(index_, EncodeIndexKey(block.key), EncodeIndexEntry(block.entry));
   }
-  return FromRocksdb(db_->Write(Synced(), &batch), absl::StrCat(options_.dir, ": write"));
+  return Write(&batch, "write");
 }
 
 absl::Status Shard::StoreSorted(std::vector<NewBlock>& blocks) {
@@ -165,18 +199,11 @@ absl::Status Shard::StoreSorted(std::vector<NewBlock>& blocks) {
   }
   std::sort(sorted.begin(), sorted.end());
   RETURN_IF_ERROR(AddSortedFile(epoch, sorted));
-  // Blocks without an entry are nowhere: a crash here loses what was not acknowledged.
-  const absl::Status status =
-      FromRocksdb(db_->Write(Synced(), &index), absl::StrCat(options_.dir, ": index"));
-  if (!status.ok()) {
-    const std::string begin = EncodeEpoch(epoch);
-    const std::string end = EncodeEpoch(epoch + 1);
-    const rocksdb::Slice begin_slice(begin);
-    const rocksdb::Slice end_slice(end);
-    const rocksdb::Status dropped =
-        rocksdb::DeleteFilesInRange(db_.get(), blocks_, &begin_slice, &end_slice);
-    if (!dropped.ok()) LogWarning(absl::StrCat(options_.dir, ": ", dropped.ToString()));
-  }
+  // Blocks without an entry are nowhere: a crash here loses what was not acknowledged. Where
+  // writing the entries fails they may all the same be in the log, and come back at the next start:
+  // so the file has to stay, and they are written again before anything else is.
+  const absl::Status status = Write(&index, "index");
+  if (!status.ok()) unwritten_entries_ = index.Data();
   return status;
 }
 
@@ -201,16 +228,19 @@ absl::Status Shard::AddSortedFile(
     options.allow_blocking_flush = false;
     status = db_->IngestExternalFile(blocks_, {path}, options);
   }
-  if (!status.ok()) std::remove(path.c_str());
+  if (!status.ok()) db_->GetEnv()->DeleteFile(path);
   return FromRocksdb(status, absl::StrCat(options_.dir, ": write"));
 }
 
 absl::Status Shard::Recover() {
   absl::MutexLock write_lock(&write_mutex_);
-  std::error_code error;
-  for (const auto& file : std::filesystem::directory_iterator(options_.dir, error)) {
-    if (!absl::StartsWith(file.path().filename().string(), kSortedFilePrefix)) continue;
-    std::filesystem::remove(file.path(), error);
+  std::vector<std::string> names;
+  RETURN_IF_ERROR(
+      FromRocksdb(db_->GetEnv()->GetChildren(options_.dir, &names), absl::StrCat(options_.dir)));
+  for (const std::string& name : names) {
+    if (!absl::StartsWith(name, kSortedFilePrefix)) continue;
+    const std::string path = absl::StrCat(options_.dir, "/", name);
+    RETURN_IF_ERROR(FromRocksdb(db_->GetEnv()->DeleteFile(path), path));
   }
   // Opening has written the log's blocks to files, whose key ranges the manifest knows: a damaged
   // file doesn't stop this.
@@ -238,7 +268,7 @@ absl::Status Shard::RemoveOrphans(uint64_t epoch) {
     LogWarning(absl::StrCat(options_.dir, ": ", iterator->status().ToString()));
   }
   if (orphans.Count() == 0) return absl::OkStatus();
-  return FromRocksdb(db_->Write(Synced(), &orphans), absl::StrCat(options_.dir, ": recovery"));
+  return Write(&orphans, "recovery");
 }
 
 absl::Status Shard::CheckComplete(const TraceRecord& record, const TraceId& id,
@@ -293,6 +323,10 @@ std::vector<absl::Status> Shard::Commit(absl::Span<const TraceRecord> records) {
     return statuses;
   }
   absl::MutexLock write_lock(&write_mutex_);
+  if (const absl::Status status = ResumeWrites(); !status.ok()) {
+    RefuseAll(status, statuses);
+    return statuses;
+  }
   rocksdb::WriteBatch batch;
   std::vector<std::pair<TraceId, std::string>> committing;
   for (size_t i = 0; i < records.size(); ++i) {
@@ -308,8 +342,7 @@ std::vector<absl::Status> Shard::Commit(absl::Span<const TraceRecord> records) {
     }();
   }
   if (committing.empty()) return statuses;
-  const absl::Status status =
-      FromRocksdb(db_->Write(Synced(), &batch), absl::StrCat(options_.dir, ": commit"));
+  const absl::Status status = Write(&batch, "commit");
   if (!status.ok()) {
     RefuseAll(status, statuses);
     return statuses;
@@ -322,6 +355,7 @@ std::vector<absl::Status> Shard::Commit(absl::Span<const TraceRecord> records) {
 absl::StatusOr<int64_t> Shard::Sweep(absl::Duration older_than) {
   if (options_.read_only) return ReadOnlyError();
   absl::MutexLock write_lock(&write_mutex_);
+  RETURN_IF_ERROR(ResumeWrites());
   const absl::Time horizon = absl::Now() - older_than;
   // Two passes, so that a trace's last block decides without holding all its keys.
   std::map<TraceId, int64_t> last_stored_s;
@@ -343,13 +377,12 @@ absl::StatusOr<int64_t> Shard::Sweep(absl::Duration older_than) {
           batch.Delete(blocks_, EncodeBlockKey({entry.epoch, key}));
           batch.Delete(index_, EncodeIndexKey(key));
           if (batch.Count() < kSweepBatch) return absl::OkStatus();
-          const absl::Status status = FromRocksdb(db_->Write(rocksdb::WriteOptions(), &batch),
-                                                  absl::StrCat(options_.dir, ": sweep"));
+          write_mutex_.AssertHeld();
+          const absl::Status status = Write(&batch, "sweep");
           batch.Clear();
           return status;
         }));
-    RETURN_IF_ERROR(
-        FromRocksdb(db_->Write(Synced(), &batch), absl::StrCat(options_.dir, ": sweep")));
+    RETURN_IF_ERROR(Write(&batch, "sweep"));
     ++swept;
   }
   return swept;

@@ -5,6 +5,7 @@
 #include <cstring>
 #include <limits>
 #include <memory>
+#include <new>
 #include <random>
 #include <set>
 #include <utility>
@@ -12,9 +13,12 @@
 #include "ATen/ATen.h"
 #include "ATen/core/grad_mode.h"
 #include "absl/strings/str_cat.h"
+#include "absl/time/clock.h"
 #include "absl/types/span.h"
-#include "collector/importance.h"
+#include "collector/trace_recorder.h"
+#include "llm/devices.h"
 #include "llm/kv_cache.h"
+#include "storage/block_quantization.h"
 #include "util/sha256.h"
 #include "util/status_macros.h"
 #include "util/tensor_bytes.h"
@@ -23,9 +27,8 @@ namespace kvp {
 namespace {
 
 constexpr int64_t kTargetBlockBytes = int64_t{512} << 10;
-constexpr double kLargestHalf = 65504;
 // Part of every id: raised when the meaning of what is recorded changes.
-constexpr uint64_t kCaptureVersion = 1;
+constexpr uint64_t kCaptureVersion = 2;
 
 // Appends numbers to a hash in one fixed way: 64 bits, little-endian.
 class IdHash {
@@ -61,47 +64,95 @@ class IdHash {
   Sha256 hash_;
 };
 
-int64_t BlockTokens(const CaptureOptions& options, int64_t head_dim) {
-  if (options.block_tokens > 0) return options.block_tokens;
-  const int64_t token_bytes = 4 * head_dim + 2 * options.cuts;
-  int64_t tokens = kMaxBlockTokens;
-  while (tokens > 1 && tokens * token_bytes > kTargetBlockBytes) tokens /= 2;
-  return tokens;
-}
+// One prompt of a batch.
+struct Run {
+  explicit Run(KvCache cache) : cache(std::move(cache)) {}
 
-absl::Status At(const TokenizedPrompt& prompt, const absl::Status& status) {
-  return absl::Status(status.code(), absl::StrCat(prompt.origin, ": ", status.message()));
-}
+  const TokenizedPrompt* prompt = nullptr;
+  TraceId id{};
+  std::vector<int64_t> cuts;
+  std::unique_ptr<TraceRecorder> recorder;
+  KvCache cache;
+  at::Tensor logits;  // of the prompt's last token: [1, vocab_size], or undefined
+  std::vector<int32_t> continuation;
 
-// Generates the continuation, or runs the forced one, behind the prompt. Returns its tokens.
-absl::StatusOr<std::vector<int32_t>> Run(const Decoder& decoder, const TokenizedPrompt& prompt,
-                                         const CaptureOptions& options,
-                                         ImportanceAccumulator* importance, KvCache& cache) {
-  Decoder::ForwardOptions forward;
-  forward.chunk_tokens = options.chunk_tokens;
-  forward.observer = importance;
-  const bool forced = !prompt.continuation.empty();
-  forward.logits = forced ? Decoder::Logits::kNone : Decoder::Logits::kLast;
-  ASSIGN_OR_RETURN(const at::Tensor logits, decoder.Forward(prompt.prompt, cache, forward));
-  if (forced) {
-    RETURN_IF_ERROR(decoder.Forward(prompt.continuation, cache, forward).status());
-    return prompt.continuation;
+  bool forced() const { return !prompt->continuation.empty(); }
+};
+
+absl::StatusOr<std::vector<Run>> RunsOf(const Decoder& decoder,
+                                        absl::Span<const TokenizedPrompt> prompts,
+                                        const CaptureOptions& options) {
+  std::vector<Run> runs;
+  runs.reserve(prompts.size());
+  for (const TokenizedPrompt& prompt : prompts) {
+    Run& run = runs.emplace_back(decoder.NewCache());
+    run.prompt = &prompt;
+    run.id = IdOfTrace(decoder.fingerprint(), prompt, options);
+    run.cuts = CutsOfTrace(run.id, static_cast<int64_t>(prompt.prompt.size()), options.cuts);
+    ASSIGN_OR_RETURN(run.recorder,
+                     TraceRecorder::Create(decoder.config(), run.cuts, options.record_queries));
   }
-  const int64_t room = decoder.config().max_positions - static_cast<int64_t>(prompt.prompt.size());
-  return Generate(decoder, cache, logits[0], std::min(options.max_new_tokens, room),
-                  options.sampling, forward);
+  return runs;
 }
 
-// Slices one head's K, V and labels into blocks.
-void AppendBlocks(HeadId head, const at::Tensor& keys, const at::Tensor& values,
-                  const at::Tensor& labels, int64_t block_tokens, const TraceId& id,
-                  std::vector<HeadBlock>& blocks) {
-  const int64_t entries = labels.size(1);
-  const auto recorded = [entries](const at::Tensor& tensor) {
-    return tensor.narrow(0, 0, entries).to(at::kCPU, at::kBFloat16).contiguous();
-  };
-  const at::Tensor bf16_keys = recorded(keys);
-  const at::Tensor bf16_values = recorded(values);
+absl::Status Prefill(const Decoder& decoder, const Decoder::ForwardOptions& forward,
+                     std::vector<Run>& runs) {
+  std::vector<Decoder::Sequence> sequences;
+  Decoder::ForwardOptions options = forward;
+  options.logits = Decoder::Logits::kNone;
+  for (Run& run : runs) {
+    sequences.push_back({run.prompt->prompt, &run.cache, run.recorder.get()});
+    if (!run.forced()) options.logits = Decoder::Logits::kLast;
+  }
+  ASSIGN_OR_RETURN(const std::vector<at::Tensor> logits, decoder.ForwardBatch(sequences, options));
+  for (size_t i = 0; i < runs.size(); ++i) runs[i].logits = logits[i];
+  return absl::OkStatus();
+}
+
+absl::Status Force(const Decoder& decoder, const Decoder::ForwardOptions& forward,
+                   std::vector<Run>& runs) {
+  std::vector<Decoder::Sequence> sequences;
+  for (Run& run : runs) {
+    if (!run.forced()) continue;
+    run.continuation = run.prompt->continuation;
+    sequences.push_back({run.continuation, &run.cache, run.recorder.get()});
+  }
+  if (sequences.empty()) return absl::OkStatus();
+  Decoder::ForwardOptions options = forward;
+  options.logits = Decoder::Logits::kNone;
+  return decoder.ForwardBatch(sequences, options).status();
+}
+
+absl::Status GenerateContinuations(const Decoder& decoder, const Decoder::ForwardOptions& forward,
+                                   const CaptureOptions& options, std::vector<Run>& runs) {
+  std::vector<GenerationSequence> sequences;
+  std::vector<Run*> generated;
+  for (Run& run : runs) {
+    if (run.forced()) continue;
+    GenerationSequence& sequence = sequences.emplace_back();
+    sequence.cache = &run.cache;
+    sequence.logits = run.logits[0];
+    sequence.max_new_tokens =
+        std::min(options.max_new_tokens,
+                 decoder.max_model_len() - static_cast<int64_t>(run.prompt->prompt.size()));
+    sequence.seed = options.sampling.seed;
+    sequence.observer = run.recorder.get();
+    generated.push_back(&run);
+  }
+  if (sequences.empty()) return absl::OkStatus();
+  ASSIGN_OR_RETURN(std::vector<std::vector<int32_t>> tokens,
+                   GenerateBatch(decoder, absl::MakeSpan(sequences), options.sampling, forward));
+  for (size_t i = 0; i < tokens.size(); ++i) generated[i]->continuation = std::move(tokens[i]);
+  return absl::OkStatus();
+}
+
+// Slices one head's part of a layer into blocks.
+absl::Status AppendBlocks(HeadId head, const LayerRecord& layer, int64_t block_tokens,
+                          KvDtype kv_dtype, const TraceId& id, std::vector<HeadBlock>& blocks) {
+  const at::Tensor keys = layer.keys[head.kv_head];
+  const at::Tensor values = layer.values[head.kv_head];
+  const at::Tensor labels = layer.labels[head.kv_head];
+  const int64_t entries = keys.size(0);
   for (int64_t first = 0; first < entries; first += block_tokens) {
     const int64_t tokens = std::min(block_tokens, entries - first);
     HeadBlock block;
@@ -112,50 +163,78 @@ void AppendBlocks(HeadId head, const at::Tensor& keys, const at::Tensor& values,
     block.tokens = static_cast<int32_t>(tokens);
     block.head_dim = static_cast<int32_t>(keys.size(1));
     block.cuts = static_cast<int32_t>(labels.size(0));
-    block.keys = BytesOfTensor(bf16_keys.narrow(0, first, tokens));
-    block.values = BytesOfTensor(bf16_values.narrow(0, first, tokens));
+    block.keys = BytesOfTensor(keys.narrow(0, first, tokens));
+    block.values = BytesOfTensor(values.narrow(0, first, tokens));
     block.labels = BytesOfTensor(labels.narrow(1, first, tokens));
+    if (layer.queries.defined()) {
+      const at::Tensor queries = layer.queries[head.kv_head].narrow(1, first, tokens);
+      block.query_heads = static_cast<int32_t>(queries.size(0));
+      block.queries = BytesOfTensor(queries);
+    }
+    if (kv_dtype == KvDtype::kFloat8) {
+      ASSIGN_OR_RETURN(block, QuantizeToFloat8(std::move(block)));
+    }
     blocks.push_back(std::move(block));
   }
+  return absl::OkStatus();
 }
 
-absl::StatusOr<CapturedTrace> CaptureChecked(const Decoder& decoder, const ModelInfo& model,
-                                             const TokenizedPrompt& prompt,
-                                             const CaptureOptions& options) {
-  const at::NoGradGuard no_grad;
+absl::StatusOr<CapturedTrace> TraceOf(const Decoder& decoder, const ModelInfo& model,
+                                      const CaptureOptions& options, Run& run) {
+  ASSIGN_OR_RETURN(const std::vector<LayerRecord> layers, run.recorder->Finish(run.cache));
   const ModelConfig& config = decoder.config();
-  const TraceId id = IdOfTrace(decoder.fingerprint(), prompt, options);
-  const int64_t prompt_tokens = static_cast<int64_t>(prompt.prompt.size());
-  const std::vector<int64_t> cuts = CutsOfTrace(id, prompt_tokens, options.cuts);
-  ASSIGN_OR_RETURN(const std::unique_ptr<ImportanceAccumulator> importance,
-                   ImportanceAccumulator::Create(config, cuts));
-  KvCache cache = decoder.NewCache();
-  ASSIGN_OR_RETURN(const std::vector<int32_t> continuation,
-                   Run(decoder, prompt, options, importance.get(), cache));
-  ASSIGN_OR_RETURN(const at::Tensor sums, importance->Finish(cache));
-  const at::Tensor labels = sums.clamp_max(kLargestHalf).to(at::kCPU, at::kHalf).contiguous();
-
   CapturedTrace trace;
-  trace.has_future = !continuation.empty();
+  trace.has_future = !run.continuation.empty();
   TraceRecord& record = trace.record;
-  record.set_trace_id(std::string(id.begin(), id.end()));
+  record.set_trace_id(std::string(run.id.begin(), run.id.end()));
   *record.mutable_model() = model;
-  record.set_prompt_tokens(static_cast<int32_t>(prompt_tokens));
-  record.set_continuation_tokens(static_cast<int32_t>(continuation.size()));
-  record.mutable_cuts()->Add(cuts.begin(), cuts.end());
-  record.set_entries(static_cast<int32_t>(cuts.back()));
-  record.mutable_token_ids()->Add(prompt.prompt.begin(), prompt.prompt.end());
-  record.mutable_token_ids()->Add(continuation.begin(), continuation.end());
-
-  const int64_t block_tokens = BlockTokens(options, config.head_dim);
-  for (int64_t layer = 0; layer < config.layers; ++layer) {
-    for (int64_t head = 0; head < config.kv_heads; ++head) {
-      AppendBlocks({static_cast<int32_t>(layer), static_cast<int32_t>(head)},
-                   cache.keys(layer, head), cache.values(layer, head), labels[layer][head],
-                   block_tokens, id, trace.blocks);
+  record.set_prompt_tokens(static_cast<int32_t>(run.prompt->prompt.size()));
+  record.set_continuation_tokens(static_cast<int32_t>(run.continuation.size()));
+  record.mutable_cuts()->Add(run.cuts.begin(), run.cuts.end());
+  record.set_entries(static_cast<int32_t>(run.cuts.back()));
+  record.mutable_token_ids()->Add(run.prompt->prompt.begin(), run.prompt->prompt.end());
+  record.mutable_token_ids()->Add(run.continuation.begin(), run.continuation.end());
+  if (options.kv_dtype == KvDtype::kFloat8) record.set_kv_dtype(TraceRecord::FLOAT8);
+  if (options.record_queries) {
+    record.set_recorded_query_heads(static_cast<int32_t>(config.query_group()));
+  }
+  const int64_t block_tokens = BlockTokens(options, config);
+  for (int32_t layer = 0; layer < config.layers; ++layer) {
+    for (int32_t head = 0; head < config.kv_heads; ++head) {
+      RETURN_IF_ERROR(AppendBlocks({layer, head}, layers[layer], block_tokens, options.kv_dtype,
+                                   run.id, trace.blocks));
     }
   }
   return trace;
+}
+
+absl::StatusOr<CapturedBatch> CaptureChecked(const Decoder& decoder, const ModelInfo& model,
+                                             absl::Span<const TokenizedPrompt> prompts,
+                                             const CaptureOptions& options) {
+  const at::NoGradGuard no_grad;
+  ASSIGN_OR_RETURN(std::vector<Run> runs, RunsOf(decoder, prompts, options));
+  Decoder::ForwardOptions forward;
+  forward.chunk_tokens = options.chunk_tokens;
+  CapturedBatch batch;
+  const absl::Time begin = absl::Now();
+  RETURN_IF_ERROR(Prefill(decoder, forward, runs));
+  const absl::Time prefilled = absl::Now();
+  RETURN_IF_ERROR(Force(decoder, forward, runs));
+  RETURN_IF_ERROR(GenerateContinuations(decoder, forward, options, runs));
+  batch.prefill = prefilled - begin;
+  batch.continuation = absl::Now() - prefilled;
+  for (Run& run : runs) {
+    ASSIGN_OR_RETURN(CapturedTrace trace, TraceOf(decoder, model, options, run));
+    batch.traces.push_back(std::move(trace));
+    run.cache = decoder.NewCache();  // frees its memory
+  }
+  return batch;
+}
+
+// "prompts.jsonl:3", or "prompts.jsonl:3 … prompts.jsonl:10" of a batch.
+std::string OriginOf(absl::Span<const TokenizedPrompt> prompts) {
+  if (prompts.size() == 1) return prompts[0].origin;
+  return absl::StrCat(prompts.front().origin, " … ", prompts.back().origin);
 }
 
 }  // namespace
@@ -172,6 +251,17 @@ absl::Status CaptureOptions::Validate() const {
   RETURN_IF_ERROR(check("cuts", cuts, 1, kMaxCuts));
   RETURN_IF_ERROR(check("block_tokens", block_tokens, 0, kMaxBlockTokens));
   return check("chunk_tokens", chunk_tokens, 1, kMaxTokens);
+}
+
+int64_t BlockTokens(const CaptureOptions& options, const ModelConfig& config) {
+  if (options.block_tokens > 0) return options.block_tokens;
+  const int64_t query_heads = options.record_queries ? config.query_group() : 0;
+  int64_t tokens = kMaxBlockTokens;
+  while (tokens > 1 && EncodedBlockBytes(tokens, config.head_dim, options.cuts, options.kv_dtype,
+                                         query_heads) > kTargetBlockBytes) {
+    tokens /= 2;
+  }
+  return tokens;
 }
 
 ModelInfo ModelInfoOf(const Decoder& decoder, const std::string& directory) {
@@ -208,6 +298,8 @@ TraceId IdOfTrace(const std::string& fingerprint, const TokenizedPrompt& prompt,
   hash.Number(static_cast<uint64_t>(options.cuts));
   if (options.cuts > 1) hash.Number(options.cut_seed);
   hash.Number(static_cast<uint64_t>(options.block_tokens));
+  hash.Number(static_cast<uint64_t>(options.kv_dtype));
+  hash.Number(options.record_queries ? 1 : 0);
   return hash.Finish();
 }
 
@@ -227,23 +319,24 @@ std::vector<int64_t> CutsOfTrace(const TraceId& id, int64_t prompt_tokens, int64
   return {chosen.begin(), chosen.end()};
 }
 
-absl::Status CheckPrompt(const ModelConfig& config, const TokenizedPrompt& prompt) {
+absl::Status CheckPrompt(const Decoder& decoder, const TokenizedPrompt& prompt) {
+  const int64_t vocab_size = decoder.config().vocab_size;
   const int64_t tokens = static_cast<int64_t>(prompt.prompt.size());
   const int64_t continuation = static_cast<int64_t>(prompt.continuation.size());
   if (tokens == 0) {
     return absl::InvalidArgumentError(absl::StrCat(prompt.origin, ": the prompt has no tokens"));
   }
   // A continuation needs one token at least.
-  if (tokens + std::max<int64_t>(1, continuation) > config.max_positions) {
-    return absl::InvalidArgumentError(absl::StrCat(
-        prompt.origin, ": ", tokens, " prompt and ", continuation,
-        " answer tokens don't fit the model's max_position_embeddings=", config.max_positions));
+  if (tokens + std::max<int64_t>(1, continuation) > decoder.max_model_len()) {
+    return absl::InvalidArgumentError(
+        absl::StrCat(prompt.origin, ": ", tokens, " prompt and ", continuation,
+                     " answer tokens don't fit max_model_len=", decoder.max_model_len()));
   }
   for (const std::vector<int32_t>* ids : {&prompt.prompt, &prompt.continuation}) {
     for (const int32_t id : *ids) {
-      if (id < 0 || id >= config.vocab_size) {
+      if (id < 0 || id >= vocab_size) {
         return absl::InvalidArgumentError(absl::StrCat(
-            prompt.origin, ": token ", id, " is outside the model's vocab_size=", config.vocab_size,
+            prompt.origin, ": token ", id, " is outside the model's vocab_size=", vocab_size,
             ": do tokenizer.json and config.json belong together?"));
       }
     }
@@ -251,16 +344,30 @@ absl::Status CheckPrompt(const ModelConfig& config, const TokenizedPrompt& promp
   return absl::OkStatus();
 }
 
+absl::StatusOr<CapturedBatch> CaptureBatch(const Decoder& decoder, const ModelInfo& model,
+                                           absl::Span<const TokenizedPrompt> prompts,
+                                           const CaptureOptions& options) {
+  if (prompts.empty()) return CapturedBatch();
+  for (const TokenizedPrompt& prompt : prompts) RETURN_IF_ERROR(CheckPrompt(decoder, prompt));
+  const auto named = [&](const absl::Status& status) {
+    return absl::Status(status.code(), absl::StrCat(OriginOf(prompts), ": ", status.message()));
+  };
+  try {
+    absl::StatusOr<CapturedBatch> batch = CaptureChecked(decoder, model, prompts, options);
+    return batch.ok() ? std::move(batch) : named(batch.status());
+  } catch (const c10::Error& error) {
+    return named(StatusOfTorchError(error, "capture"));
+  } catch (const std::bad_alloc&) {
+    return named(absl::ResourceExhaustedError("capture: out of memory"));
+  }
+}
+
 absl::StatusOr<CapturedTrace> Capture(const Decoder& decoder, const ModelInfo& model,
                                       const TokenizedPrompt& prompt,
                                       const CaptureOptions& options) {
-  RETURN_IF_ERROR(CheckPrompt(decoder.config(), prompt));
-  try {
-    absl::StatusOr<CapturedTrace> trace = CaptureChecked(decoder, model, prompt, options);
-    return trace.ok() ? std::move(trace) : At(prompt, trace.status());
-  } catch (const c10::Error& error) {
-    return At(prompt, absl::InternalError(error.what_without_backtrace()));
-  }
+  ASSIGN_OR_RETURN(CapturedBatch batch,
+                   CaptureBatch(decoder, model, absl::MakeConstSpan(&prompt, 1), options));
+  return std::move(batch.traces[0]);
 }
 
 }  // namespace kvp

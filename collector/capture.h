@@ -9,6 +9,8 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "absl/time/time.h"
+#include "absl/types/span.h"
 #include "collector/prompt_source.h"
 #include "llm/decoder.h"
 #include "llm/sampling.h"
@@ -29,6 +31,9 @@ struct CaptureOptions {
   uint64_t cut_seed = 0;
   // Tokens of a head block; 0: the largest power of two that keeps a block within 512 KiB.
   int64_t block_tokens = 0;
+  // How K and V are stored, and whether the prompt's queries are, too.
+  KvDtype kv_dtype = KvDtype::kBf16;
+  bool record_queries = false;
   // Tokens of a chunk of prefill; changes no result but for rounding.
   int64_t chunk_tokens = 512;
 
@@ -44,13 +49,23 @@ struct CapturedTrace {
   bool has_future = false;
 };
 
+// Prompts that were run together, in their order.
+struct CapturedBatch {
+  std::vector<CapturedTrace> traces;
+  absl::Duration prefill;       // of all prompts
+  absl::Duration continuation;  // of all continuations
+};
+
+// Tokens of a stored block of such a model.
+int64_t BlockTokens(const CaptureOptions& options, const ModelConfig& config);
+
 // The geometry and identity of a loaded model; the name is the directory's last component.
 ModelInfo ModelInfoOf(const Decoder& decoder, const std::string& directory);
 
 // The trace's id, known before any compute: the first half of a SHA-256 over the model's
 // fingerprint, the prompt's tokens, those of a forced continuation or else the sampling parameters,
-// the cuts' rule and the block size. Where the prompt comes from, chunk size and device don't
-// matter.
+// the cuts' rule, the block size and what is stored how. Where the prompt comes from, chunk size,
+// device and what runs beside it don't matter.
 TraceId IdOfTrace(const std::string& fingerprint, const TokenizedPrompt& prompt,
                   const CaptureOptions& options);
 
@@ -59,11 +74,17 @@ std::vector<int64_t> CutsOfTrace(const TraceId& id, int64_t prompt_tokens, int64
 
 // OK where the model can run `prompt`. INVALID_ARGUMENT, naming the origin and the value, for an
 // empty or over-long prompt, or a token outside the vocabulary.
-absl::Status CheckPrompt(const ModelConfig& config, const TokenizedPrompt& prompt);
+absl::Status CheckPrompt(const Decoder& decoder, const TokenizedPrompt& prompt);
 
-// Runs the prompt and its continuation and records post-RoPE K, V and labels of the prompt's
-// tokens. INVALID_ARGUMENT as CheckPrompt; the decoder's errors; INTERNAL where torch fails.
-// Thread-safe.
+// Runs prompts and their continuations together and records post-RoPE K, V and labels of the
+// prompts' tokens: each trace is what it would be alone, but for rounding. Their caches are in
+// memory at the same time, and so is what TraceRecorder keeps of each. INVALID_ARGUMENT as
+// CheckPrompt; the decoder's errors; INTERNAL where torch fails. Thread-safe.
+absl::StatusOr<CapturedBatch> CaptureBatch(const Decoder& decoder, const ModelInfo& model,
+                                           absl::Span<const TokenizedPrompt> prompts,
+                                           const CaptureOptions& options);
+
+// The same for one prompt.
 absl::StatusOr<CapturedTrace> Capture(const Decoder& decoder, const ModelInfo& model,
                                       const TokenizedPrompt& prompt, const CaptureOptions& options);
 

@@ -6,10 +6,11 @@
 #include <vector>
 
 #include "ATen/ATen.h"
-#include "collector/naive_importance.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "llm/tiny_model.h"
+#include "storage/block_quantization.h"
+#include "util/naive_importance.h"
 #include "util/status_matchers.h"
 #include "util/tensor_bytes.h"
 
@@ -24,6 +25,7 @@ using ::testing::HasSubstr;
 constexpr int64_t kLayers = 2;
 constexpr int64_t kKvHeads = 2;
 constexpr int64_t kHeadDim = 16;
+constexpr double kScale = 0.25;
 constexpr int64_t kVocab = 300;
 constexpr int64_t kPositions = 256;
 
@@ -63,14 +65,15 @@ class CaptureTest : public ::testing::Test {
     return prompt;
   }
 
-  // The blocks' K, V and labels of one head, put together.
+  // The blocks' K, V, labels and queries of one head, put together.
   struct Head {
     at::Tensor keys;
     at::Tensor values;
     at::Tensor labels;
+    at::Tensor queries;  // undefined where there are none
   };
   static Head Joined(const CapturedTrace& trace, HeadId head) {
-    std::vector<at::Tensor> keys, values, labels;
+    std::vector<at::Tensor> keys, values, labels, queries;
     int32_t expected = 0;
     for (const HeadBlock& block : trace.blocks) {
       if (block.key.head != head) continue;
@@ -81,8 +84,12 @@ class CaptureTest : public ::testing::Test {
       values.push_back(
           *TensorFromBytes(block.values, at::kBFloat16, {block.tokens, block.head_dim}));
       labels.push_back(*TensorFromBytes(block.labels, at::kHalf, {block.cuts, block.tokens}));
+      if (block.query_heads == 0) continue;
+      queries.push_back(*TensorFromBytes(block.queries, at::kBFloat16,
+                                         {block.query_heads, block.tokens, block.head_dim}));
     }
-    return {at::cat(keys, 0), at::cat(values, 0), at::cat(labels, 1)};
+    return {at::cat(keys, 0), at::cat(values, 0), at::cat(labels, 1),
+            queries.empty() ? at::Tensor() : at::cat(queries, 1)};
   }
 
   // Compares a trace with one plain forward pass over its tokens.
@@ -106,10 +113,14 @@ class CaptureTest : public ::testing::Test {
                                  cache.keys(layer, head).narrow(0, 0, entries), 1. / 256, 1e-4));
         EXPECT_TRUE(at::allclose(joined.values.to(at::kFloat),
                                  cache.values(layer, head).narrow(0, 0, entries), 1. / 256, 1e-4));
-        const at::Tensor reference = NaiveImportance(recorder.queries(layer).narrow(0, 2 * head, 2),
-                                                     cache.keys(layer, head), cuts);
+        const at::Tensor queries = recorder.queries(layer).narrow(0, 2 * head, 2);
+        const at::Tensor reference =
+            NaiveImportance(queries, cache.keys(layer, head), kScale, /*window=*/0, cuts);
         // fp16 keeps 11 bits, and 6e-8 at least.
         EXPECT_LT(LargestRelativeError(joined.labels, reference, 1e-6), 1e-3);
+        if (!joined.queries.defined()) continue;
+        EXPECT_TRUE(at::allclose(joined.queries.to(at::kFloat), queries.narrow(1, 0, entries),
+                                 1. / 256, 1e-4));
       }
     }
   }
@@ -170,6 +181,76 @@ TEST_F(CaptureTest, RandomCutsGetTheirOwnLabels) {
   ExpectTrace(trace);
 }
 
+TEST_F(CaptureTest, QueriesAreRecordedWhereTheyAreWanted) {
+  CaptureOptions options;
+  options.record_queries = true;
+  options.block_tokens = 16;
+  options.chunk_tokens = 13;
+  ASSERT_OK_AND_ASSIGN(const CapturedTrace trace,
+                       Capture(*decoder_, model_, Prompt(50, 21), options));
+  EXPECT_EQ(trace.record.recorded_query_heads(), 2);
+  EXPECT_EQ(trace.blocks[0].query_heads, 2);
+  ASSERT_TRUE(Joined(trace, {1, 1}).queries.defined());
+  ExpectTrace(trace);
+}
+
+TEST_F(CaptureTest, InFloat8KAndVAreTheQuantizedOnesAndLabelsAreTheSame) {
+  CaptureOptions options;
+  options.block_tokens = 16;
+  ASSERT_OK_AND_ASSIGN(const CapturedTrace exact,
+                       Capture(*decoder_, model_, Prompt(50, 21), options));
+  options.kv_dtype = KvDtype::kFloat8;
+  ASSERT_OK_AND_ASSIGN(const CapturedTrace trace,
+                       Capture(*decoder_, model_, Prompt(50, 21), options));
+  EXPECT_EQ(trace.record.kv_dtype(), TraceRecord::FLOAT8);
+  EXPECT_NE(trace.record.trace_id(), exact.record.trace_id());
+  ASSERT_EQ(trace.blocks.size(), exact.blocks.size());
+  for (size_t i = 0; i < trace.blocks.size(); ++i) {
+    ASSERT_OK_AND_ASSIGN(const HeadBlock expected, QuantizeToFloat8(exact.blocks[i]));
+    EXPECT_EQ(trace.blocks[i].kv_dtype, KvDtype::kFloat8);
+    EXPECT_EQ(trace.blocks[i].keys, expected.keys);
+    EXPECT_EQ(trace.blocks[i].values, expected.values);
+    EXPECT_EQ(trace.blocks[i].key_scales, expected.key_scales);
+    EXPECT_EQ(trace.blocks[i].labels, exact.blocks[i].labels);
+  }
+}
+
+TEST_F(CaptureTest, ATraceIsTheSameInABatchAsAlone) {
+  CaptureOptions options;
+  options.cuts = 3;
+  options.max_new_tokens = 12;
+  options.sampling.temperature = 1;
+  options.block_tokens = 16;
+  options.chunk_tokens = 19;  // chunks hold ends and beginnings of prompts
+  // Forced and generated, of very different lengths.
+  const std::vector<TokenizedPrompt> prompts = {Prompt(50, 21), Prompt(3, 0), Prompt(120, 2),
+                                                Prompt(1, 60), Prompt(41, 0)};
+  ASSERT_OK_AND_ASSIGN(const CapturedBatch batch,
+                       CaptureBatch(*decoder_, model_, prompts, options));
+  ASSERT_EQ(batch.traces.size(), prompts.size());
+  for (size_t i = 0; i < prompts.size(); ++i) {
+    SCOPED_TRACE(i);
+    ASSERT_OK_AND_ASSIGN(const CapturedTrace alone,
+                         Capture(*decoder_, model_, prompts[i], options));
+    EXPECT_EQ(batch.traces[i].record.SerializeAsString(), alone.record.SerializeAsString());
+    ASSERT_EQ(batch.traces[i].blocks.size(), alone.blocks.size());
+    ExpectTrace(batch.traces[i]);
+  }
+}
+
+TEST_F(CaptureTest, AnErrorOfABatchNamesItsFirstAndLastPrompt) {
+  std::vector<TokenizedPrompt> prompts = {Prompt(5, 2), Prompt(6, 2)};
+  prompts[1].origin = "test:7";
+  CaptureOptions options;
+  options.chunk_tokens = 0;
+  EXPECT_THAT(CaptureBatch(*decoder_, model_, prompts, options),
+              StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("test:1 … test:7: ")));
+  options = {};
+  prompts[1].prompt.clear();
+  EXPECT_THAT(CaptureBatch(*decoder_, model_, prompts, options),
+              StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("test:7: the prompt has")));
+}
+
 TEST_F(CaptureTest, AnImpossiblePromptIsNamedWithItsPlace) {
   constexpr auto kInvalid = absl::StatusCode::kInvalidArgument;
   const auto error = [&](const TokenizedPrompt& prompt) {
@@ -179,7 +260,7 @@ TEST_F(CaptureTest, AnImpossiblePromptIsNamedWithItsPlace) {
               StatusIs(kInvalid, HasSubstr("test:1: the prompt has no tokens")));
   EXPECT_THAT(error(Prompt(250, 7)),
               StatusIs(kInvalid, AllOf(HasSubstr("test:1: 250 prompt and 7 answer tokens"),
-                                       HasSubstr("max_position_embeddings=256"))));
+                                       HasSubstr("max_model_len=256"))));
   EXPECT_THAT(error(Prompt(256, 0)), StatusIs(kInvalid, HasSubstr("256 prompt")));
   TokenizedPrompt outside = Prompt(5, 5);
   outside.continuation[2] = kVocab;
@@ -204,7 +285,7 @@ TEST(TraceIdTest, ChangesWithWhatChangesTheTraceAndWithNothingElse) {
   const auto id = [&] { return TraceIdText(IdOfTrace("f", prompt, options)); };
   const std::string generated = id();
   // As any other SHA-256 says. Ids are stored: they may never change.
-  EXPECT_EQ(generated, "4612d2424ac09d90bf2baa8f1c2a22c0");
+  EXPECT_EQ(generated, "34a20f92106572b740f2806809ee84b2");
   prompt.origin = "elsewhere";
   options.chunk_tokens = 7;
   options.sampling.seed = 1;
@@ -220,6 +301,12 @@ TEST(TraceIdTest, ChangesWithWhatChangesTheTraceAndWithNothingElse) {
   prompt.continuation = {4};
   const std::string forced = id();
   EXPECT_NE(forced, shorter);
+  options.kv_dtype = KvDtype::kFloat8;
+  EXPECT_NE(id(), forced);
+  options.kv_dtype = KvDtype::kBf16;
+  options.record_queries = true;
+  EXPECT_NE(id(), forced);
+  options.record_queries = false;
   options.max_new_tokens = 6;
   options.sampling.seed = 3;
   EXPECT_EQ(id(), forced) << "sampling plays no part in a forced continuation";

@@ -1,6 +1,5 @@
 // `kvp collect`: a collector worker's process.
 
-#include <algorithm>
 #include <atomic>
 #include <csignal>
 #include <cstdint>
@@ -8,7 +7,6 @@
 #include <string>
 #include <utility>
 
-#include "ATen/Parallel.h"
 #include "absl/flags/flag.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
@@ -16,9 +14,11 @@
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_split.h"
 #include "absl/time/time.h"
+#include "collector/prompt_flags.h"
 #include "collector/prompt_source.h"
 #include "collector/worker.h"
 #include "llm/decoder.h"
+#include "llm/decoder_flags.h"
 #include "llm/model_config.h"
 #include "llm/tokenizer.h"
 #include "nlohmann/json.hpp"
@@ -27,32 +27,18 @@
 #include "util/file.h"
 #include "util/logging.h"
 #include "util/malloc_tuning.h"
+#include "util/math_threads.h"
+#include "util/metrics.h"
 #include "util/status_macros.h"
 
 ABSL_FLAG(std::string, model, "", "Model directory in Hugging Face layout.");
 ABSL_FLAG(std::string, shards, "",
           "HOST:PORT of every shard, separated by commas, in the order of their head ranges.");
-ABSL_FLAG(std::string, prompts, "",
-          "JSONL file of prompts: {\"prompt\": \"…\", \"answer\": \"…\"} a line. The answer, where "
-          "there is one, is the continuation; else the model generates it.");
-ABSL_FLAG(
-    std::string, generate, "",
-    "Make prompts from --text instead: \"retrieval\" (a context with needles; the continuation "
-    "is questions with answers) or \"text\" (windows of it).");
-ABSL_FLAG(std::string, text, "", "With --generate: a text file, one paragraph a line.");
-ABSL_FLAG(int64_t, count, 0, "With --generate: how many prompts.");
-ABSL_FLAG(uint64_t, seed, 0, "Seed of --generate, and of sampling.");
-ABSL_FLAG(int64_t, context_tokens, 0,
-          "With --generate: tokens of a prompt. 0: 15/16 of the model's context for retrieval, 3/4 "
-          "for text (of 4096, where the context is longer).");
-ABSL_FLAG(int64_t, continuation_tokens, 0,
-          "With --generate text: tokens after the prompt. 0: what is left of the model's context "
-          "(of 4096, where it is longer).");
-ABSL_FLAG(int64_t, needles, 28, "With --generate retrieval: needles in a context.");
-ABSL_FLAG(int64_t, questions, 8, "With --generate retrieval: questions after it.");
 ABSL_FLAG(std::string, split, "train", "Split of the traces: train or held_out.");
-ABSL_FLAG(std::string, task, "",
-          "Task name of the traces. Empty: retrieval, text, or the prompt file's name.");
+ABSL_FLAG(
+    std::string, task, "",
+    "Task name of the traces. Empty: what the prompt is: its task of --generate, or the prompt "
+    "file's name.");
 ABSL_FLAG(int64_t, max_new_tokens, 128, "Most tokens of a generated continuation.");
 ABSL_FLAG(double, temperature, 0, "Of sampling; 0 takes the likeliest token.");
 ABSL_FLAG(int64_t, top_k, 0, "Sample among the likeliest top-k tokens; 0: all.");
@@ -62,22 +48,32 @@ ABSL_FLAG(int64_t, cuts, 1,
           "Cuts of a trace: the prompt's end and cuts - 1 random positions before it.");
 ABSL_FLAG(uint64_t, cut_seed, 0, "Seed of random cuts.");
 ABSL_FLAG(int64_t, block_tokens, 0, "Tokens of a stored block; 0: as many as make about 512 KiB.");
-ABSL_FLAG(std::string, device, "cpu", "cpu, cuda or cuda:N.");
-ABSL_FLAG(std::string, dtype, "float32", "float32, bfloat16 or float16: what the model runs in.");
+ABSL_FLAG(
+    std::string, kv_dtype, "bf16",
+    "How K and V are stored: bf16, or fp8 (e4m3, a scale for each channel of a block), at half "
+    "the bytes.");
+ABSL_FLAG(bool, record_queries, false,
+          "Store the prompts' queries too, for policies that need them offline.");
 ABSL_FLAG(int64_t, threads, 1, "Compute threads.");
 ABSL_FLAG(int64_t, chunk_tokens, 512, "Tokens of a chunk of prefill: bounds its memory.");
+ABSL_FLAG(int64_t, batch, 1, "Prompts that run together; each trace is as it would be alone.");
 ABSL_FLAG(int64_t, worker_index, 0, "This worker's number, from 0.");
 ABSL_FLAG(int64_t, worker_count, 1, "Workers that share the prompts out.");
+ABSL_FLAG(
+    bool, finish_others, false,
+    "After this worker's own prompts, those of others that aren't committed by then: for when "
+    "one has died.");
 ABSL_FLAG(int64_t, limit, 0, "Only the first so many prompts of all; 0: all.");
 ABSL_FLAG(absl::Duration, connect_deadline, absl::Seconds(30),
           "How long a shard may be unreachable.");
+ABSL_FLAG(
+    int32_t, metrics_port, -1,
+    "Answer GET /metrics for Prometheus on this port; 0: a free one, which is logged; -1: not.");
+ABSL_FLAG(std::string, metrics_host, "127.0.0.1", "Address on which the metrics are served.");
 ABSL_FLAG(std::string, json, "", "Write the summary to this file.");
 
 namespace kvp {
 namespace {
-
-// Generated prompts fill the model's context up to here, unless flags say otherwise.
-constexpr int64_t kDefaultWindow = 4096;
 
 constexpr absl::string_view kUsage =
     R"(collect: runs a model over prompts and streams what its KV cache held, and what each
@@ -86,6 +82,10 @@ again resumes.
 
   collect --model DIR --prompts FILE.jsonl --shards HOST:PORT,… [flags]
   collect --model DIR --generate retrieval|text --text FILE --count N --shards HOST:PORT,… [flags]
+  collect --model DIR --generate ruler [--tasks vt,cwe] [--text FILE] [--qa FILE,…] --count N
+      --shards HOST:PORT,… [flags]
+  collect --model DIR --generate oasst2|boolq|arc_challenge|passage_retrieval|gov_report --data FILE
+      --shards HOST:PORT,… [flags]
 
 Examples:
   collect --model Meta-Llama-3-8B --prompts oasst.jsonl --cuts 16
@@ -94,6 +94,8 @@ Examples:
       --shards localhost:7400
   collect --model llm/embedded/model --generate text --text emma.txt --count 50 --split held_out
       --shards localhost:7400 --json summary.json
+  collect --model Meta-Llama-3-8B --generate ruler --tasks niah_multikey_2,vt,cwe --count 300
+      --context-tokens 4000 --shards localhost:7400
 
 Exit status: 0 done (also after SIGTERM, with the trace in hand committed), 1 failed, 2 wrong usage.)";
 
@@ -104,25 +106,20 @@ void RequestStop(int) { stop_requested.store(true); }
 
 // What is wrong with the flags taken together, or "".
 std::string UsageProblem() {
-  const std::string generate = absl::GetFlag(FLAGS_generate);
   if (absl::GetFlag(FLAGS_model).empty()) return "flag --model is missing";
   if (absl::GetFlag(FLAGS_shards).empty()) return "flag --shards is missing";
-  if (absl::GetFlag(FLAGS_prompts).empty() == generate.empty()) {
-    return "one of the flags --prompts and --generate is needed";
-  }
-  if (!generate.empty() && generate != "retrieval" && generate != "text") {
-    return absl::StrCat("flag --generate: value \"", generate, "\": it must be retrieval or text");
-  }
-  if (!generate.empty() && absl::GetFlag(FLAGS_text).empty()) {
-    return "flag --text is missing: --generate makes its prompts from it";
-  }
-  if (!generate.empty() && absl::GetFlag(FLAGS_count) < 1) {
-    return absl::StrCat("flag --count: value \"", absl::GetFlag(FLAGS_count),
-                        "\": --generate needs at least 1");
-  }
+  if (std::string problem = PromptUsageProblem(); !problem.empty()) return problem;
   if (absl::GetFlag(FLAGS_threads) < 1 || absl::GetFlag(FLAGS_threads) > 1024) {
     return absl::StrCat("flag --threads: value \"", absl::GetFlag(FLAGS_threads),
                         "\": it must be in [1, 1024]");
+  }
+  const std::string kv_dtype = absl::GetFlag(FLAGS_kv_dtype);
+  if (kv_dtype != "bf16" && kv_dtype != "fp8") {
+    return absl::StrCat("flag --kv-dtype: value \"", kv_dtype, "\": it must be bf16 or fp8");
+  }
+  if (absl::GetFlag(FLAGS_metrics_port) < -1 || absl::GetFlag(FLAGS_metrics_port) > 65535) {
+    return absl::StrCat("flag --metrics-port: value \"", absl::GetFlag(FLAGS_metrics_port),
+                        "\": it must be in [-1, 65535]");
   }
   if (absl::GetFlag(FLAGS_connect_deadline) < absl::ZeroDuration()) {
     return absl::StrCat("flag --connect-deadline: value \"",
@@ -142,38 +139,18 @@ WorkerOptions OptionsFromFlags() {
   options.capture.cuts = absl::GetFlag(FLAGS_cuts);
   options.capture.cut_seed = absl::GetFlag(FLAGS_cut_seed);
   options.capture.block_tokens = absl::GetFlag(FLAGS_block_tokens);
+  options.capture.kv_dtype =
+      absl::GetFlag(FLAGS_kv_dtype) == "fp8" ? KvDtype::kFloat8 : KvDtype::kBf16;
+  options.capture.record_queries = absl::GetFlag(FLAGS_record_queries);
   options.capture.chunk_tokens = absl::GetFlag(FLAGS_chunk_tokens);
   options.split = absl::GetFlag(FLAGS_split);
   options.task = absl::GetFlag(FLAGS_task);
   options.worker_index = absl::GetFlag(FLAGS_worker_index);
   options.worker_count = absl::GetFlag(FLAGS_worker_count);
+  options.finish_others = absl::GetFlag(FLAGS_finish_others);
+  options.batch = absl::GetFlag(FLAGS_batch);
   options.limit = absl::GetFlag(FLAGS_limit);
   return options;
-}
-
-absl::StatusOr<std::unique_ptr<PromptSource>> SourceFromFlags(int64_t max_positions,
-                                                              const Tokenizer* tokenizer) {
-  const std::string generate = absl::GetFlag(FLAGS_generate);
-  if (generate.empty()) return FilePrompts(absl::GetFlag(FLAGS_prompts), tokenizer);
-  const std::string path = absl::GetFlag(FLAGS_text);
-  ASSIGN_OR_RETURN(const std::string text, ReadFile(path));
-  GeneratedPromptOptions options;
-  options.count = absl::GetFlag(FLAGS_count);
-  options.seed = absl::GetFlag(FLAGS_seed);
-  options.needles = absl::GetFlag(FLAGS_needles);
-  options.questions = absl::GetFlag(FLAGS_questions);
-  options.context_tokens = absl::GetFlag(FLAGS_context_tokens);
-  const int64_t window = std::min(max_positions, kDefaultWindow);
-  if (generate == "retrieval") {
-    if (options.context_tokens == 0) options.context_tokens = window / 16 * 15;
-    return RetrievalPrompts(text, path, options, tokenizer);
-  }
-  if (options.context_tokens == 0) options.context_tokens = window / 4 * 3;
-  options.continuation_tokens = absl::GetFlag(FLAGS_continuation_tokens);
-  if (options.continuation_tokens == 0) {
-    options.continuation_tokens = window - options.context_tokens;
-  }
-  return TextPrompts(text, path, options, tokenizer);
 }
 
 absl::Status Report(const WorkerSummary& summary, const ModelInfo& model) {
@@ -196,6 +173,8 @@ absl::Status Report(const WorkerSummary& summary, const ModelInfo& model) {
       {"bytes_per_token_head", summary.bytes_per_token_head},
       {"seconds", seconds},
       {"compute_seconds", absl::ToDoubleSeconds(summary.compute)},
+      {"prefill_seconds", absl::ToDoubleSeconds(summary.prefill)},
+      {"continuation_seconds", absl::ToDoubleSeconds(summary.continuation)},
       {"stopped", summary.stopped},
   };
   return WriteFileAtomically(path, {json.dump(2), "\n"});
@@ -203,18 +182,22 @@ absl::Status Report(const WorkerSummary& summary, const ModelInfo& model) {
 
 absl::Status Run() {
   WorkerOptions options = OptionsFromFlags();
+  Metrics metrics;
+  if (absl::GetFlag(FLAGS_metrics_port) >= 0) {
+    const std::string host = absl::GetFlag(FLAGS_metrics_host);
+    RETURN_IF_ERROR(metrics.Serve(absl::StrCat(host, ":", absl::GetFlag(FLAGS_metrics_port))));
+    LogInfo(absl::StrCat("metrics on http://", host, ":", metrics.port(), "/metrics"));
+  }
   const std::string directory = absl::GetFlag(FLAGS_model);
   // Loading weights may take minutes: first everything else that can be wrong.
+  const Decoder::Options decoder_options = DecoderOptionsFromFlags();
   ASSIGN_OR_RETURN(const ModelConfig config, LoadModelConfig(directory));
   ASSIGN_OR_RETURN(const std::unique_ptr<Tokenizer> tokenizer,
                    Tokenizer::Load(directory + "/tokenizer.json"));
   ASSIGN_OR_RETURN(const std::unique_ptr<PromptSource> source,
-                   SourceFromFlags(config.max_positions, tokenizer.get()));
-  if (options.task.empty()) options.task = source->task();
+                   PromptsFromFlags(directory, config.max_model_len(decoder_options.max_model_len),
+                                    tokenizer.get()));
 
-  Decoder::Options decoder_options;
-  decoder_options.devices = absl::StrSplit(absl::GetFlag(FLAGS_device), ',');
-  decoder_options.dtype = absl::GetFlag(FLAGS_dtype);
   ASSIGN_OR_RETURN(const std::unique_ptr<Decoder> decoder,
                    Decoder::Load(directory, decoder_options));
 
@@ -222,12 +205,13 @@ absl::Status Run() {
   writer_options.shards = absl::StrSplit(absl::GetFlag(FLAGS_shards), ',');
   writer_options.model = ModelInfoOf(*decoder, directory);
   writer_options.reconnect_deadline = absl::GetFlag(FLAGS_connect_deadline);
+  writer_options.cancelled = [] { return stop_requested.load(); };
   ASSIGN_OR_RETURN(const std::unique_ptr<TraceWriter> asking, TraceWriter::Connect(writer_options));
   ASSIGN_OR_RETURN(const std::unique_ptr<TraceWriter> sending,
                    TraceWriter::Connect(writer_options));
   ASSIGN_OR_RETURN(const WorkerSummary summary,
                    RunWorker(*decoder, writer_options.model, *source, options, *asking, *sending,
-                             stop_requested));
+                             stop_requested, WorkerMetrics::In(metrics)));
   return Report(summary, writer_options.model);
 }
 
@@ -250,6 +234,9 @@ int main(int argc, char** argv) {
   kvp::LogInfo(kvp::EffectiveFlags());
   std::signal(SIGTERM, kvp::RequestStop);
   std::signal(SIGINT, kvp::RequestStop);
-  at::set_num_threads(static_cast<int>(absl::GetFlag(FLAGS_threads)));
-  return kvp::ExitStatus(kvp::Run());
+  kvp::SetMathThreads(absl::GetFlag(FLAGS_threads));
+  const absl::Status status = kvp::Run();
+  // Flags that don't suit the model.
+  if (absl::IsOutOfRange(status)) return kvp::UsageError(status.message());
+  return kvp::ExitStatus(status);
 }

@@ -22,6 +22,8 @@ struct TokenizedPrompt {
   std::vector<int32_t> continuation;
   // Where it is from, for messages: "prompts.jsonl:12".
   std::string origin;
+  // Its task, where that isn't the source's.
+  std::string task;
 };
 
 // Immutable; thread-safe. The same source gives the same prompts each time, so several workers can
@@ -33,14 +35,18 @@ class PromptSource {
   virtual int64_t size() const = 0;
   // Prompt `index` in [0, size). INVALID_ARGUMENT, naming the origin, where it can't be made.
   virtual absl::StatusOr<TokenizedPrompt> Get(int64_t index) const = 0;
-  // What TraceRecord.task says unless the user does: "retrieval", "text", or a file's name without
-  // its extension.
+  // What TraceRecord.task says unless the prompt or the user does: "retrieval", "text", or a file's
+  // name without its extension.
   virtual const std::string& task() const = 0;
 };
 
-// The prompts of a file (collector/prompt.h). `tokenizer` isn't owned and must outlive the source.
+// The prompts of a file (collector/prompt.h). Conversations go through the chat template of
+// `model_directory`, all of them at once, so that one that can't be rendered is found before any
+// work is done: errors as ChatTemplate's, with the line. `tokenizer` isn't owned and must outlive
+// the source.
 absl::StatusOr<std::unique_ptr<PromptSource>> FilePrompts(const std::string& path,
-                                                          const Tokenizer* tokenizer);
+                                                          const Tokenizer* tokenizer,
+                                                          const std::string& model_directory = "");
 
 struct GeneratedPromptOptions {
   int64_t count = 0;

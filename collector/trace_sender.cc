@@ -17,6 +17,10 @@ TraceSender::~TraceSender() {
 }
 
 absl::Status TraceSender::Send(CapturedTrace trace) {
+  {
+    const absl::MutexLock lock(&mutex_);
+    ++handed_over_;
+  }
   return queue_.Push(std::move(trace)) ? absl::OkStatus() : status();
 }
 
@@ -24,6 +28,11 @@ absl::Status TraceSender::Finish() {
   queue_.Close();
   if (thread_.joinable()) thread_.join();
   return status();
+}
+
+int64_t TraceSender::waiting() const {
+  const absl::MutexLock lock(&mutex_);
+  return handed_over_ - committed_;
 }
 
 int64_t TraceSender::committed() const {

@@ -34,6 +34,8 @@ class TraceSender {
   // Waits until every trace is committed. Nothing may be sent afterwards.
   absl::Status Finish();
 
+  // Traces handed over that aren't committed yet.
+  int64_t waiting() const ABSL_LOCKS_EXCLUDED(mutex_);
   // Traces committed so far, and the encoded bytes that this took.
   int64_t committed() const ABSL_LOCKS_EXCLUDED(mutex_);
   int64_t acknowledged_bytes() const ABSL_LOCKS_EXCLUDED(mutex_);
@@ -47,6 +49,7 @@ class TraceSender {
   BoundedQueue<CapturedTrace> queue_{1};
   mutable absl::Mutex mutex_;
   absl::Status status_ ABSL_GUARDED_BY(mutex_);
+  int64_t handed_over_ ABSL_GUARDED_BY(mutex_) = 0;
   int64_t committed_ ABSL_GUARDED_BY(mutex_) = 0;
   int64_t acknowledged_bytes_ ABSL_GUARDED_BY(mutex_) = 0;
   std::thread thread_;

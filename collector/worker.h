@@ -15,6 +15,7 @@
 #include "llm/decoder.h"
 #include "proto/trace.pb.h"
 #include "storage/trace_writer.h"
+#include "util/metrics.h"
 
 namespace kvp {
 
@@ -22,16 +23,41 @@ struct WorkerOptions {
   CaptureOptions capture;
   // "train" or "held_out".
   std::string split = "train";
-  // What the records say the prompts were.
+  // What the records say the prompts were. Empty: each prompt's own task, or else the source's.
   std::string task;
   // This worker does the prompts index, index + count, index + 2 count, … of the source.
   int64_t worker_index = 0;
   int64_t worker_count = 1;
   // Only the source's first `limit` prompts are anyone's; 0: all.
   int64_t limit = 0;
+  // After its own, the prompts of the other workers that aren't committed by then, for when one of
+  // them has died. While it hasn't, the last traces may be computed twice; they are stored once.
+  bool finish_others = false;
+  // Prompts that are run together.
+  int64_t batch = 1;
 
   // INVALID_ARGUMENT naming the field and its value.
   absl::Status Validate() const;
+};
+
+// What a worker counts while it runs. Made by default it counts nothing.
+struct WorkerMetrics {
+  // Adds kvp_collector_…, documented by their help texts, to `metrics`.
+  static WorkerMetrics In(Metrics& metrics);
+
+  Counter traces;
+  Counter skipped;
+  Counter empty;
+  Counter errors;
+  Counter prompt_tokens;
+  Counter continuation_tokens;
+  Counter entries;
+  Counter bytes;
+  Counter prefill_seconds;
+  Counter continuation_seconds;
+  Histogram batch_seconds;
+  Gauge queue_depth;
+  Gauge tokens_per_second;
 };
 
 struct WorkerSummary {
@@ -44,7 +70,9 @@ struct WorkerSummary {
   double bytes_per_token_head = 0;  // bytes / (entries * heads)
   absl::Duration elapsed;
   absl::Duration compute;  // of it, in captures; the rest waited for the shards or the prompts
-  bool stopped = false;    // by `stop`, before the last prompt
+  absl::Duration prefill;  // of `compute`, in prompts, and in continuations
+  absl::Duration continuation;
+  bool stopped = false;  // by `stop`, before the last prompt
 };
 
 // Runs all of this worker's prompts. Which traces are there already is asked in batches through
@@ -58,7 +86,8 @@ struct WorkerSummary {
 absl::StatusOr<WorkerSummary> RunWorker(const Decoder& decoder, const ModelInfo& model,
                                         const PromptSource& source, const WorkerOptions& options,
                                         TraceWriter& asking, TraceWriter& sending,
-                                        const std::atomic<bool>& stop);
+                                        const std::atomic<bool>& stop,
+                                        const WorkerMetrics& metrics = {});
 
 }  // namespace kvp
 

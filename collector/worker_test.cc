@@ -18,6 +18,7 @@
 #include "storage/test_cluster.h"
 #include "storage/trace_reader.h"
 #include "util/file.h"
+#include "util/metrics.h"
 #include "util/status_matchers.h"
 
 namespace kvp {
@@ -42,10 +43,12 @@ class TestPrompts : public PromptSource {
       prompt.prompt.push_back(static_cast<int32_t>((i * 7 + index * 13) % kVocab));
     }
     if (forced_) prompt.continuation = {1, 2, 3, static_cast<int32_t>(index)};
+    if (index % 2 == 1) prompt.task = odd_task_;
     return prompt;
   }
 
   int64_t repeated_ = -1;
+  std::string odd_task_;  // of prompts with odd numbers
 
  private:
   const int64_t size_;
@@ -111,8 +114,9 @@ class WorkerTest : public ::testing::Test {
     return RunWorker(*decoder_, model_, source, options_, *asking, failing, stop_);
   }
 
-  // Checks that the shards hold exactly the traces of the prompts, with every byte of their blocks.
-  void ExpectTraces(const std::vector<TokenizedPrompt>& prompts) {
+  // Checks that the shards hold exactly the traces of the prompts, with every byte of their blocks,
+  // or, where those were run in batches, with all blocks.
+  void ExpectTraces(const std::vector<TokenizedPrompt>& prompts, bool exactly = true) {
     TraceReader::Options options;
     options.shards = cluster_->addresses();
     ASSERT_OK_AND_ASSIGN(const auto reader, TraceReader::Connect(options));
@@ -144,6 +148,7 @@ class WorkerTest : public ::testing::Test {
           if (other.key.head != head || other.key.block != block.key.block) continue;
           ++found;
           EXPECT_EQ(block.first_token, other.first_token);
+          if (!exactly) continue;
           EXPECT_EQ(block.keys, other.keys);
           EXPECT_EQ(block.values, other.values);
           EXPECT_EQ(block.labels, other.labels);
@@ -167,6 +172,32 @@ class WorkerTest : public ::testing::Test {
   WorkerOptions options_;
   std::atomic<bool> stop_{false};
 };
+
+TEST_F(WorkerTest, APromptsOwnTaskIsRecordedUnlessTheOptionsNameOne) {
+  TestPrompts prompts(4);
+  prompts.odd_task_ = "odd";
+  options_.task = "";
+  ASSERT_OK(Collect(prompts));
+  TraceReader::Options reader_options;
+  reader_options.shards = cluster_->addresses();
+  ASSERT_OK_AND_ASSIGN(const auto reader, TraceReader::Connect(reader_options));
+  const auto tasks = [&reader](const std::string& split) {
+    std::multiset<std::string> found;
+    const auto records = reader->ListTraces(split);
+    EXPECT_OK(records);
+    if (records.ok()) {
+      for (const TraceRecord& record : *records) found.insert(record.task());
+    }
+    return found;
+  };
+  EXPECT_EQ(tasks("train"), std::multiset<std::string>({"odd", "odd", "test", "test"}));
+  options_.task = "mine";
+  options_.split = "held_out";
+  options_.capture.cut_seed = 5;  // other traces
+  options_.capture.cuts = 3;
+  ASSERT_OK(Collect(prompts));
+  EXPECT_EQ(tasks("held_out"), std::multiset<std::string>({"mine", "mine", "mine", "mine"}));
+}
 
 TEST_F(WorkerTest, EveryPromptBecomesATraceOnTheShardsOnce) {
   TestPrompts prompts(6);
@@ -211,6 +242,55 @@ TEST_F(WorkerTest, WorkersShareThePromptsOut) {
   EXPECT_EQ(odd.traces, 2);
   EXPECT_EQ(odd.skipped, 0);
   ExpectTraces(All(TestPrompts(5)));
+}
+
+TEST_F(WorkerTest, BatchesGiveTheSameTracesAndSkipWhatIsThere) {
+  options_.limit = 3;
+  ASSERT_OK_AND_ASSIGN(const WorkerSummary first, Collect(TestPrompts(9)));
+  EXPECT_EQ(first.traces, 3);
+  options_.limit = 0;
+  options_.batch = 4;
+  ASSERT_OK_AND_ASSIGN(const WorkerSummary second, Collect(TestPrompts(9)));
+  EXPECT_EQ(second.traces, 6);
+  EXPECT_EQ(second.skipped, 3);
+  ExpectTraces(All(TestPrompts(9)), /*exactly=*/false);
+}
+
+TEST_F(WorkerTest, AWorkerThatIsToldToFinishesWhatADeadOneLeft) {
+  const TestPrompts prompts(7);
+  options_.worker_count = 2;
+  options_.worker_index = 1;
+  // Its second trace breaks off.
+  EXPECT_THAT(Collect(prompts, /*adds=*/11),
+              StatusIs(absl::StatusCode::kUnavailable, HasSubstr("")));
+  options_.worker_index = 0;
+  options_.finish_others = true;
+  ASSERT_OK_AND_ASSIGN(const WorkerSummary summary, Collect(prompts));
+  EXPECT_EQ(summary.traces, 6);
+  EXPECT_EQ(summary.skipped, 1);
+  ExpectTraces(All(prompts));
+}
+
+TEST_F(WorkerTest, CountsWhatItDoes) {
+  Metrics metrics;
+  TestPrompts prompts(4);
+  prompts.repeated_ = 3;
+  ASSERT_OK_AND_ASSIGN(const auto asking, Connect());
+  ASSERT_OK_AND_ASSIGN(const auto sending, Connect());
+  ASSERT_OK_AND_ASSIGN(const WorkerSummary summary,
+                       RunWorker(*decoder_, model_, prompts, options_, *asking, *sending, stop_,
+                                 WorkerMetrics::In(metrics)));
+  const std::string text = metrics.Text();
+  EXPECT_THAT(text, HasSubstr("kvp_collector_traces_total 3\n"));
+  EXPECT_THAT(text, HasSubstr("kvp_collector_skipped_total 1\n"));
+  EXPECT_THAT(text, HasSubstr("kvp_collector_errors_total 0\n"));
+  EXPECT_THAT(text, HasSubstr("kvp_collector_prompt_tokens_total 63\n"));
+  EXPECT_THAT(text, HasSubstr("kvp_collector_continuation_tokens_total 12\n"));
+  EXPECT_THAT(text, HasSubstr("kvp_collector_entries_total 63\n"));
+  EXPECT_THAT(text,
+              HasSubstr(absl::StrCat("kvp_collector_sent_bytes_total ", summary.bytes, "\n")));
+  EXPECT_THAT(text, HasSubstr("kvp_collector_queue_depth 0\n"));
+  EXPECT_THAT(text, HasSubstr("kvp_collector_batch_seconds_count 3\n"));
 }
 
 TEST_F(WorkerTest, AWorkerThatDiesInTheMiddleOfATraceLosesAndDuplicatesNothing) {

@@ -14,11 +14,11 @@
 #include "eval/findings.h"
 #include "eval/html.h"
 #include "eval/offline.h"
-#include "eval/parallel.h"
 #include "llm/tokenizer.h"
 #include "storage/trace_reader.h"
 #include "util/file.h"
 #include "util/logging.h"
+#include "util/math_threads.h"
 #include "util/progress.h"
 #include "util/status_macros.h"
 

@@ -4,17 +4,20 @@
 #include <chrono>
 #include <cmath>
 #include <map>
+#include <memory>
 #include <optional>
 
 #include "ATen/core/grad_mode.h"
+#include "ATen/ops/cat.h"
 #include "ATen/ops/log_softmax.h"
 #include "ATen/ops/tensor.h"
 #include "absl/strings/str_cat.h"
 #include "absl/synchronization/mutex.h"
 #include "eval/compression.h"
-#include "eval/importance_observer.h"
 #include "eval/parallel.h"
 #include "eval/statistics.h"
+#include "llm/importance_observer.h"
+#include "util/math_threads.h"
 #include "util/status_macros.h"
 
 namespace kvp {
@@ -123,10 +126,8 @@ class InModelEvaluation {
     at::Tensor importance;
     {
       KvCache whole = cache;
-      ImportanceObserver observer(static_cast<int64_t>(sequence.context.size()));
       outcomes.full.cache_bytes = static_cast<double>(whole.allocated_bytes());
-      RETURN_IF_ERROR(Answer(sequence, &observer, whole, outcomes.full));
-      importance = observer.importance();
+      ASSIGN_OR_RETURN(importance, AnswerObserved(sequence, whole, outcomes.full));
     }
     ASSIGN_OR_RETURN(PolicyInput input, InputOfCache(cache, sequence.seed));
     input.importance = importance;
@@ -160,10 +161,8 @@ class InModelEvaluation {
     at::Tensor importance;
     {
       KvCache whole = cache;
-      ImportanceObserver observer(static_cast<int64_t>(sequence.context.size()));
       Outcome ignored;
-      RETURN_IF_ERROR(Answer(sequence, &observer, whole, ignored));
-      importance = observer.importance();
+      ASSIGN_OR_RETURN(importance, AnswerObserved(sequence, whole, ignored));
     }
     {
       KvCache whole = cache;
@@ -211,6 +210,19 @@ class InModelEvaluation {
     outcome.nats =
         -at::log_softmax(logits, 1).gather(1, right.unsqueeze(1)).sum(at::kDouble).item<double>();
     return absl::OkStatus();
+  }
+
+  // The same; returns what the context's entries were worth to it: fp32 [layers * kv_heads,
+  // context].
+  absl::StatusOr<at::Tensor> AnswerObserved(const Sequence& sequence, KvCache& cache,
+                                            Outcome& outcome) const {
+    ASSIGN_OR_RETURN(const std::unique_ptr<ImportanceObserver> observer,
+                     ImportanceObserver::Create(decoder_.config(),
+                                                {static_cast<int64_t>(sequence.context.size())}));
+    RETURN_IF_ERROR(Answer(sequence, observer.get(), cache, outcome));
+    ASSIGN_OR_RETURN(std::vector<at::Tensor> layers, observer->Finish(cache));
+    for (at::Tensor& layer : layers) layer = layer.select(1, 0).to(layers[0].device());
+    return at::cat(layers);
   }
 
   // Milliseconds for a token of greedy decoding behind `cache`; the first two tokens warm up.
@@ -332,14 +344,14 @@ absl::StatusOr<InModelResults> EvaluateInModel(const Decoder& decoder,
     return absl::InvalidArgumentError("nothing to run: neither a prompt nor a text window");
   }
 
-  const int64_t positions = decoder.config().max_positions;
+  const int64_t positions = decoder.max_model_len();
   for (const Sequence& sequence : sequences) {
     const int64_t tokens =
         static_cast<int64_t>(sequence.context.size() + sequence.continuation.size());
     if (tokens > positions) {
-      return absl::InvalidArgumentError(absl::StrCat(
-          "a context of ", sequence.context.size(), " tokens and what follows it are ", tokens,
-          " tokens, more than the model's max_position_embeddings ", positions));
+      return absl::InvalidArgumentError(
+          absl::StrCat("a context of ", sequence.context.size(), " tokens and what follows it are ",
+                       tokens, " tokens, more than max_model_len=", positions));
     }
   }
 

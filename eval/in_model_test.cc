@@ -8,7 +8,6 @@
 
 #include "ATen/ops/log_softmax.h"
 #include "eval/compression.h"
-#include "eval/importance_observer.h"
 #include "gtest/gtest.h"
 #include "llm/tiny_model.h"
 #include "util/status_matchers.h"
@@ -182,60 +181,6 @@ TEST_F(InModelTest, RefusesWhatItCantRun) {
   prompts_[2].questions[1].answer = prompts_[2].questions[0].answer;
   EXPECT_THAT(EvaluateInModel(*decoder_, prompts_, {}, policies_, options_),
               StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("question 1")));
-}
-
-// Keeps copies of the post-RoPE queries.
-class QueryRecorder : public AttentionObserver {
- public:
-  absl::Status OnAttention(const AttentionChunk& chunk) override {
-    queries.push_back(chunk.queries.clone());
-    return absl::OkStatus();
-  }
-  std::vector<at::Tensor> queries;  // by layer, for a pass of one chunk
-};
-
-TEST_F(InModelTest, ImportanceIsTheAttentionThatTheContinuationPays) {
-  const std::vector<int32_t> continuation = {7, 200, 31};
-  KvCache cache = decoder_->NewCache();
-  ASSERT_OK(decoder_->Forward(prompts_[0].context, cache, {}));
-  KvCache recorded = cache;
-  ImportanceObserver observer(kContext);
-  QueryRecorder recorder;
-  Decoder::ForwardOptions forward;
-  forward.observer = &recorder;
-  ASSERT_OK(decoder_->Forward(continuation, recorded, forward));
-  forward.observer = &observer;
-  forward.chunk_tokens = 2;
-  ASSERT_OK(decoder_->Forward(continuation, cache, forward));
-  const at::Tensor importance = observer.importance();
-  ASSERT_EQ(importance.size(0), kLayers * kKvHeads);
-  ASSERT_EQ(importance.size(1), kContext);
-
-  const double scale = 1 / std::sqrt(double{kHeadDim});
-  for (int64_t head = 0; head < importance.size(0); ++head) {
-    const at::Tensor& queries = recorder.queries[head / kKvHeads];
-    const at::Tensor keys = recorded.keys(head / kKvHeads, head % kKvHeads);
-    std::vector<double> expected(kContext, 0);
-    for (int64_t j = 0; j < 3; ++j) {
-      std::vector<double> largest(kContext, 0);
-      for (int64_t h = 0; h < 2; ++h) {
-        const at::Tensor query = queries[2 * (head % kKvHeads) + h][j];
-        std::vector<double> weights;
-        double sum = 0;
-        for (int64_t i = 0; i <= kContext + j; ++i) {
-          weights.push_back(std::exp(scale * query.dot(keys[i]).item<double>()));
-          sum += weights.back();
-        }
-        for (int64_t i = 0; i < kContext; ++i) {
-          largest[i] = std::max(largest[i], weights[i] / sum);
-        }
-      }
-      for (int64_t i = 0; i < kContext; ++i) expected[i] += largest[i];
-    }
-    for (int64_t i = 0; i < kContext; ++i) {
-      EXPECT_NEAR(importance[head][i].item<double>(), expected[i], 1e-5);
-    }
-  }
 }
 
 }  // namespace

@@ -7,6 +7,16 @@
 #include "absl/strings/str_format.h"
 
 namespace kvp {
+namespace {
+
+const Verb* Find(const std::vector<Verb>& verbs, absl::string_view name) {
+  for (const Verb& verb : verbs) {
+    if (name == verb.name) return &verb;
+  }
+  return nullptr;
+}
+
+}  // namespace
 
 const std::vector<Verb>& Verbs() {
   static const auto& verbs = *new std::vector<Verb>{
@@ -17,15 +27,33 @@ const std::vector<Verb>& Verbs() {
       {"evaluate", "eval/evaluate", "compare policies on held-out traces and in the model"},
       {"generate", "eval/generate", "continue a prompt, with or without eviction"},
       {"inspect", "storage/inspect", "look into a shard or an agent file"},
+      {"bench", "", "measure the parts on this machine: kvp bench WHAT"},
   };
   return verbs;
 }
 
-const Verb* FindVerb(absl::string_view name) {
-  for (const Verb& verb : Verbs()) {
-    if (name == verb.name) return &verb;
+const Verb* FindVerb(absl::string_view name) { return Find(Verbs(), name); }
+
+const std::vector<Verb>& Benches() {
+  static const auto& benches = *new std::vector<Verb>{
+      {"collect", "tests/benchmarks/bench_collect",
+       "what capture, labels and sending add to running the model"},
+  };
+  return benches;
+}
+
+const Verb* FindBench(absl::string_view name) { return Find(Benches(), name); }
+
+std::string BenchHelp() {
+  std::string help =
+      "kvp bench: measures on this machine.\n\n  kvp bench WHAT [--json PATH]\n\nWhat:\n";
+  for (const Verb& bench : Benches()) {
+    absl::StrAppendFormat(&help, "  %-9s %s\n", bench.name, bench.summary);
   }
-  return nullptr;
+  absl::StrAppend(&help,
+                  "\n`kvp bench WHAT --help` says more.\n\nExample:\n"
+                  "  kvp bench collect --json collect.json\n");
+  return help;
 }
 
 std::string FrontEndHelp() {

@@ -13,7 +13,7 @@ namespace kvp {
 
 struct Verb {
   const char* name;
-  // The tool's path in the folder of the binaries; "" for a verb that `kvp` does itself.
+  // The tool's path in the folder of the binaries; "" for what `kvp` does itself.
   const char* tool;
   const char* summary;
 };
@@ -22,6 +22,15 @@ const std::vector<Verb>& Verbs();
 
 // Null where there is no such verb.
 const Verb* FindVerb(absl::string_view name);
+
+// The measurements behind `kvp bench WHAT`: a tool bench_WHAT for each.
+const std::vector<Verb>& Benches();
+
+// Null where there is no such measurement.
+const Verb* FindBench(absl::string_view name);
+
+// What `kvp bench --help` prints.
+std::string BenchHelp();
 
 // What `kvp --help` prints.
 std::string FrontEndHelp();

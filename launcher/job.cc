@@ -1,5 +1,6 @@
 #include "launcher/job.h"
 
+#include <algorithm>
 #include <filesystem>
 #include <limits>
 #include <set>
@@ -49,6 +50,13 @@ bool IsDevice(absl::string_view device) {
 
 std::string Quoted(absl::string_view value) { return absl::StrCat("\"", value, "\""); }
 
+// What Generated.task may be where Generated.data_file is a dataset.
+const std::vector<std::string>& DataFileTasks() {
+  static const auto& names = *new std::vector<std::string>(
+      {"oasst2", "boolq", "arc_challenge", "passage_retrieval", "gov_report"});
+  return names;
+}
+
 // Collects the first error; what is checked after it is ignored.
 class Checker {
  public:
@@ -90,6 +98,31 @@ void CheckFlags(const std::string& section, const Section& message, Checker* che
   }
 }
 
+void CheckGenerated(const Job::Generated& generated, const std::string& field, Checker* check) {
+  std::vector<std::string> tasks = {"retrieval", "text", "ruler"};
+  tasks.insert(tasks.end(), DataFileTasks().begin(), DataFileTasks().end());
+  const std::string& task = generated.task();
+  check->OneOf(tasks, field + ".task", task);
+  const bool reads_data = std::count(DataFileTasks().begin(), DataFileTasks().end(), task) > 0;
+  check->Require(!reads_data || !generated.data_file().empty(), field + ".data_file", "",
+                 "is missing");
+  check->Require(reads_data || generated.data_file().empty(), field + ".data_file",
+                 Quoted(generated.data_file()),
+                 absl::StrCat("is there although task is ", Quoted(task)));
+  if (!reads_data || generated.has_count()) {
+    check->AtLeast(1, field + ".count", generated.count());
+  }
+  check->AtLeast(0, field + ".seed", generated.seed());
+  check->Require(reads_data || task == "ruler" || !generated.text_file().empty(),
+                 field + ".text_file", "", "is missing");
+  check->Require(task == "ruler" || generated.ruler_tasks().empty(), field + ".ruler_tasks", "",
+                 absl::StrCat("are there although task is ", Quoted(task)));
+  CheckIfSet(generated.has_context_tokens(), field + ".context_tokens", generated.context_tokens(),
+             check);
+  CheckIfSet(generated.has_needles(), field + ".needles", generated.needles(), check);
+  CheckIfSet(generated.has_questions(), field + ".questions", generated.questions(), check);
+}
+
 void CheckDataset(const Job::Dataset& dataset, const std::string& field, Checker* check) {
   check->OneOf({"train", "held_out"}, field + ".split", dataset.split());
   check->Require(IsPlainName(dataset.name()), field + ".name", Quoted(dataset.name()),
@@ -99,18 +132,7 @@ void CheckDataset(const Job::Dataset& dataset, const std::string& field, Checker
   check->AtLeast(1, field + ".cuts", dataset.cuts());
   check->AtLeast(1, field + ".max_new_tokens", dataset.max_new_tokens());
   if (dataset.has_generated()) {
-    const std::string generated = field + ".generated";
-    check->OneOf({"retrieval", "text"}, generated + ".task", dataset.generated().task());
-    check->AtLeast(1, generated + ".count", dataset.generated().count());
-    check->AtLeast(0, generated + ".seed", dataset.generated().seed());
-    check->Require(!dataset.generated().text_file().empty(), generated + ".text_file", "",
-                   "is missing");
-    CheckIfSet(dataset.generated().has_context_tokens(), generated + ".context_tokens",
-               dataset.generated().context_tokens(), check);
-    CheckIfSet(dataset.generated().has_needles(), generated + ".needles",
-               dataset.generated().needles(), check);
-    CheckIfSet(dataset.generated().has_questions(), generated + ".questions",
-               dataset.generated().questions(), check);
+    CheckGenerated(dataset.generated(), field + ".generated", check);
   } else {
     check->Require(!dataset.prompts_file().empty(), field + ".prompts_file", "", "is empty");
   }
@@ -158,7 +180,16 @@ absl::Status CheckInputs(const Job& job, const std::string& file) {
     const Job::Dataset& dataset = job.datasets(i);
     const std::string field = absl::StrFormat("datasets[%d].", i);
     if (dataset.has_generated()) {
-      RETURN_IF_ERROR(exists(field + "generated.text_file", dataset.generated().text_file()));
+      const Job::Generated& generated = dataset.generated();
+      if (generated.has_text_file()) {
+        RETURN_IF_ERROR(exists(field + "generated.text_file", generated.text_file()));
+      }
+      if (generated.has_data_file()) {
+        RETURN_IF_ERROR(exists(field + "generated.data_file", generated.data_file()));
+      }
+      for (const std::string& qa_file : generated.qa_files()) {
+        RETURN_IF_ERROR(exists(field + "generated.qa_files", qa_file));
+      }
     } else {
       RETURN_IF_ERROR(exists(field + "prompts_file", dataset.prompts_file()));
     }
@@ -184,9 +215,11 @@ void ResolveInputPaths(const std::string& folder, Job* job) {
   if (job->model().has_path()) Resolve(folder, job->mutable_model()->mutable_path());
   for (Job::Dataset& dataset : *job->mutable_datasets()) {
     if (dataset.has_prompts_file()) Resolve(folder, dataset.mutable_prompts_file());
-    if (dataset.generated().has_text_file()) {
-      Resolve(folder, dataset.mutable_generated()->mutable_text_file());
-    }
+    if (!dataset.has_generated()) continue;
+    Job::Generated* generated = dataset.mutable_generated();
+    if (generated->has_text_file()) Resolve(folder, generated->mutable_text_file());
+    if (generated->has_data_file()) Resolve(folder, generated->mutable_data_file());
+    for (std::string& qa_file : *generated->mutable_qa_files()) Resolve(folder, &qa_file);
   }
   if (job->evaluation().has_text_file()) {
     Resolve(folder, job->mutable_evaluation()->mutable_text_file());

@@ -56,6 +56,26 @@ TEST(FillDefaultsTest, SectionsGetTheirDefaults) {
   EXPECT_OK(ValidateJob(job, "job.textproto"));
 }
 
+TEST(ValidateJobTest, DatasetsAreGeneratedFromTheirFilesRelativeToTheJobFile) {
+  Job job = ParseJob(R"(
+    name: "small"
+    model { path: "model" }
+    datasets { split: "train" generated { task: "ruler" count: 8 ruler_tasks: ["vt", "qa_1"]
+                                          qa_files: "squad.json" } }
+    datasets { split: "held_out" generated { task: "oasst2" data_file: "trees.jsonl.gz" } }
+  )",
+                     "job.textproto")
+                .value();
+  ResolveInputPaths("/jobs", &job);
+  FillDefaults("/current", &job);
+  EXPECT_OK(ValidateJob(job, "job.textproto"));
+  EXPECT_EQ(job.datasets(0).generated().qa_files(0), "/jobs/squad.json");
+  EXPECT_EQ(job.datasets(1).generated().data_file(), "/jobs/trees.jsonl.gz");
+  job.mutable_datasets(0)->mutable_generated()->clear_count();
+  EXPECT_THAT(ValidateJob(job, "job.textproto"),
+              StatusIs(kInvalid, HasSubstr("datasets[0].generated.count: 0")));
+}
+
 TEST(ValidateJobTest, NamesFileFieldAndValue) {
   const auto message = [](const char* assignment) {
     Job job = ParseJob(kJob, "job.textproto").value();
@@ -69,6 +89,12 @@ TEST(ValidateJobTest, NamesFileFieldAndValue) {
               AllOf(HasSubstr("datasets[0].split: \"dev\""), HasSubstr("held_out")));
   EXPECT_THAT(message("datasets[0].generated.task=poem"), HasSubstr("generated.task: \"poem\""));
   EXPECT_THAT(message("datasets[0].generated.count=0"), HasSubstr("count: 0 is less than 1"));
+  EXPECT_THAT(message("datasets[0].generated.task=boolq"),
+              HasSubstr("datasets[0].generated.data_file: is missing"));
+  EXPECT_THAT(message("datasets[0].generated.data_file=boolq.jsonl"),
+              AllOf(HasSubstr("generated.data_file: \"boolq.jsonl\""), HasSubstr("retrieval")));
+  EXPECT_THAT(message("datasets[0].generated.ruler_tasks=vt"),
+              AllOf(HasSubstr("generated.ruler_tasks"), HasSubstr("retrieval")));
   EXPECT_THAT(message("datasets[1].name=train"), HasSubstr("datasets[1].name: \"train\""));
   EXPECT_THAT(message("datasets[0].name=../x"), HasSubstr("datasets[0].name: \"../x\""));
   EXPECT_THAT(message("shards.count=0"), HasSubstr("shards.count: 0"));

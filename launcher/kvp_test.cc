@@ -141,11 +141,24 @@ TEST_F(KvpTest, HelpListsTheVerbs) {
   const Ran ran = Kvp("--help");
   EXPECT_EQ(ran.status, 0);
   for (const char* verb :
-       {"launch", "serve", "collect", "train", "evaluate", "generate", "inspect"}) {
+       {"launch", "serve", "collect", "train", "evaluate", "generate", "inspect", "bench"}) {
     EXPECT_THAT(ran.out, HasSubstr(absl::StrCat("  ", verb, " ")));
   }
   EXPECT_EQ(Kvp("").status, 2);
   EXPECT_THAT(Kvp("--version").out, HasSubstr("kvp "));
+}
+
+TEST_F(KvpTest, BenchBecomesTheToolOfWhatIsMeasured) {
+  const Ran help = Kvp("bench --help");
+  EXPECT_EQ(help.status, 0);
+  EXPECT_THAT(help.out, HasSubstr("  collect "));
+  EXPECT_EQ(Kvp("bench").status, 2);
+  const Ran unknown = Kvp("bench dance");
+  EXPECT_EQ(unknown.status, 2);
+  EXPECT_THAT(unknown.err, HasSubstr("unknown measurement \"dance\""));
+  const Ran missing = Kvp("bench collect --json x.json");
+  EXPECT_EQ(missing.status, 1);
+  EXPECT_THAT(missing.err, HasSubstr("tests/benchmarks/bench_collect"));
 }
 
 TEST_F(KvpTest, UnknownVerbIsWrongUsage) {

@@ -49,6 +49,25 @@ void AddFlags(const google::protobuf::RepeatedPtrField<std::string>& flags,
   argv->insert(argv->end(), flags.begin(), flags.end());
 }
 
+void AddGenerated(const Job::Generated& generated, std::vector<std::string>* argv) {
+  AddFlag("generate", generated.task(), argv);
+  if (generated.has_count()) AddFlag("count", generated.count(), argv);
+  AddFlag("seed", generated.seed(), argv);
+  if (generated.has_text_file()) AddFlag("text", generated.text_file(), argv);
+  if (generated.has_data_file()) AddFlag("data", generated.data_file(), argv);
+  if (!generated.qa_files().empty()) {
+    AddFlag("qa", absl::StrJoin(generated.qa_files(), ","), argv);
+  }
+  if (!generated.ruler_tasks().empty()) {
+    AddFlag("tasks", absl::StrJoin(generated.ruler_tasks(), ","), argv);
+  }
+  if (generated.has_context_tokens()) {
+    AddFlag("context-tokens", generated.context_tokens(), argv);
+  }
+  if (generated.has_needles()) AddFlag("needles", generated.needles(), argv);
+  if (generated.has_questions()) AddFlag("questions", generated.questions(), argv);
+}
+
 Stage CollectStage(const Job& job, const Job::Dataset& dataset, const PlanOptions& options) {
   Stage stage;
   stage.name = "collect " + dataset.name();
@@ -60,16 +79,7 @@ Stage CollectStage(const Job& job, const Job::Dataset& dataset, const PlanOption
     std::vector<std::string>* argv = &process.argv;
     AddFlag("model", job.model().path(), argv);
     if (dataset.has_generated()) {
-      AddFlag("generate", dataset.generated().task(), argv);
-      AddFlag("count", dataset.generated().count(), argv);
-      AddFlag("seed", dataset.generated().seed(), argv);
-      AddFlag("text", dataset.generated().text_file(), argv);
-      const Job::Generated& generated = dataset.generated();
-      if (generated.has_context_tokens()) {
-        AddFlag("context-tokens", generated.context_tokens(), argv);
-      }
-      if (generated.has_needles()) AddFlag("needles", generated.needles(), argv);
-      if (generated.has_questions()) AddFlag("questions", generated.questions(), argv);
+      AddGenerated(dataset.generated(), argv);
     } else {
       AddFlag("prompts", dataset.prompts_file(), argv);
     }

@@ -69,6 +69,21 @@ TEST(MakePlanTest, StagesFollowTheJob) {
   EXPECT_EQ(shorter.stages.size(), 2);
 }
 
+TEST(MakePlanTest, ADatasetsFilesAreFlagsOfTheCollector) {
+  Job job = NewJob(R"(
+    datasets { name: "tasks" split: "train" generated { task: "ruler" count: 8
+               ruler_tasks: ["vt", "qa_1"] qa_files: ["/squad.json", "/hotpotqa.json"] } }
+    datasets { name: "talks" split: "train" generated { task: "oasst2" data_file: "/t.gz" } })");
+  ASSERT_OK_AND_ASSIGN(const Plan plan, MakePlan(job, kGeometry, {"/bin"}));
+  EXPECT_THAT(plan.stages[2].processes[0].argv,
+              IsSupersetOf({"--generate=ruler", "--count=8", "--tasks=vt,qa_1",
+                            "--qa=/squad.json,/hotpotqa.json"}));
+  EXPECT_THAT(plan.stages[2].processes[0].argv, Not(Contains(StartsWith("--text="))));
+  EXPECT_THAT(plan.stages[3].processes[0].argv,
+              IsSupersetOf({"--generate=oasst2", "--data=/t.gz"}));
+  EXPECT_THAT(plan.stages[3].processes[0].argv, Not(Contains(StartsWith("--count="))));
+}
+
 TEST(MakePlanTest, CollectorsShareADataset) {
   ASSERT_OK_AND_ASSIGN(const Plan plan, MakePlan(NewJob(), kGeometry, {"/bin"}));
   ASSERT_EQ(plan.stages[0].processes.size(), 2);

@@ -89,6 +89,11 @@ absl::StatusOr<at::Tensor> Checkpoint::Get(const std::string& name,
   return TensorOfEntry(*entry);
 }
 
+void Checkpoint::Release(const std::string& name) {
+  const Tensor& tensor = tensors_.at(name);
+  tensor.file->ReleasePages(*tensor.entry);
+}
+
 absl::Status Checkpoint::CheckAllUsed() const {
   for (const auto& [name, tensor] : tensors_) {
     // Early Llama checkpoints carry the rotary frequencies, which config.json gives anyhow.
@@ -107,6 +112,7 @@ std::string Checkpoint::Fingerprint(absl::string_view config_text) const {
     hash.UpdateWithLength(tensor.entry->dtype);
     hash.UpdateWithLength(absl::StrJoin(tensor.entry->shape, ","));
     hash.UpdateWithLength(tensor.entry->bytes);
+    tensor.file->ReleasePages(*tensor.entry);
   }
   return hash.FinishHex();
 }

@@ -29,6 +29,9 @@ class Checkpoint {
   // naming file, tensor and value.
   absl::StatusOr<at::Tensor> Get(const std::string& name, const std::vector<int64_t>& shape);
 
+  // Says that a tensor, one that Get gave, has been copied: its part of the file leaves memory.
+  void Release(const std::string& name);
+
   // Says that a tensor may be there without being asked for.
   void Ignore(const std::string& name) { used_.insert(name); }
   // UNIMPLEMENTED, naming file and tensor, where a tensor was neither asked for nor ignored: a part

@@ -1,5 +1,6 @@
 #include "llm/json_fields.h"
 
+#include <algorithm>
 #include <cmath>
 
 #include "absl/strings/str_cat.h"
@@ -12,10 +13,35 @@ using Json = nlohmann::json;
 
 // Messages stay one readable line, however large the value.
 constexpr size_t kMaxValueCharacters = 100;
+// Files in use have about ten levels; printing a value takes stack for each.
+constexpr int kMaxNesting = 1000;
+
+// Whether brackets are nested deeper than that; text that is no JSON may give either.
+bool IsNestedTooDeeply(absl::string_view text) {
+  int depth = 0;
+  bool in_string = false;
+  for (size_t i = 0; i < text.size(); ++i) {
+    const char c = text[i];
+    if (in_string) {
+      if (c == '\\') ++i;
+      if (c == '"') in_string = false;
+    } else if (c == '"') {
+      in_string = true;
+    } else if (c == '[' || c == '{') {
+      if (++depth > kMaxNesting) return true;
+    } else if (c == ']' || c == '}') {
+      --depth;
+    }
+  }
+  return false;
+}
 
 }  // namespace
 
 absl::StatusOr<Json> ParseJsonObject(absl::string_view text, const std::string& path) {
+  if (IsNestedTooDeeply(text)) {
+    return absl::InvalidArgumentError(absl::StrCat(path, ": is nested too deeply"));
+  }
   Json json = Json::parse(text.begin(), text.end(), /*cb=*/nullptr, /*allow_exceptions=*/false);
   if (json.is_discarded()) {
     return absl::InvalidArgumentError(absl::StrCat(path, ": is not valid JSON"));
@@ -85,6 +111,29 @@ absl::StatusOr<std::string> JsonFields::String(const char* name) const {
   const Json* value = Find(name);
   if (value == nullptr || !value->is_string()) return Invalid(name, "a string is needed");
   return value->get<std::string>();
+}
+
+absl::StatusOr<std::vector<double>> JsonFields::Numbers(const char* name) const {
+  const Json* value = Find(name);
+  const auto is_number = [](const Json& element) {
+    return element.is_number() && std::isfinite(element.get<double>());
+  };
+  if (value == nullptr || !value->is_array() ||
+      !std::all_of(value->begin(), value->end(), is_number)) {
+    return Invalid(name, "a list of numbers is needed");
+  }
+  return value->get<std::vector<double>>();
+}
+
+absl::StatusOr<JsonFields> JsonFields::Object(const char* name) const {
+  const Json* value = Find(name);
+  if (value == nullptr || !value->is_object()) return Invalid(name, "an object is needed");
+  return JsonFields(*value, path_, absl::StrCat(prefix_, name, "."));
+}
+
+absl::StatusOr<double> JsonFields::NumberOr(const char* name, double value) const {
+  if (!has(name)) return value;
+  return Number(name);
 }
 
 absl::StatusOr<bool> JsonFields::BoolOr(const char* name, bool value) const {

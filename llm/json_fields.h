@@ -6,6 +6,7 @@
 
 #include <cstdint>
 #include <string>
+#include <vector>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
@@ -14,7 +15,8 @@
 
 namespace kvp {
 
-// The JSON object that `text` is. INVALID_ARGUMENT where it is no JSON, or not an object.
+// The JSON object that `text` is. INVALID_ARGUMENT where it is no JSON, not an object, or
+// nested deeper than a thousand levels.
 absl::StatusOr<nlohmann::json> ParseJsonObject(absl::string_view text, const std::string& path);
 
 // A view of one JSON object, which must outlive it. A field that is null counts as missing, as in
@@ -26,6 +28,9 @@ class JsonFields {
       : object_(object), path_(std::move(path)), prefix_(std::move(prefix)) {}
 
   bool has(const char* name) const { return Find(name) != nullptr; }
+  // Whether the field is there, even if null.
+  bool mentions(const char* name) const { return object_.contains(name); }
+  const nlohmann::json& object() const { return object_; }
   // Null where the field is missing.
   const nlohmann::json* Find(const char* name) const;
 
@@ -35,8 +40,12 @@ class JsonFields {
   absl::StatusOr<double> Number(const char* name) const;
   absl::StatusOr<bool> Bool(const char* name) const;
   absl::StatusOr<std::string> String(const char* name) const;
+  absl::StatusOr<std::vector<double>> Numbers(const char* name) const;
+  // A view of the object in this field.
+  absl::StatusOr<JsonFields> Object(const char* name) const;
 
   // As above, with a default for a missing field.
+  absl::StatusOr<double> NumberOr(const char* name, double value) const;
   absl::StatusOr<bool> BoolOr(const char* name, bool value) const;
   absl::StatusOr<std::string> StringOr(const char* name, const std::string& value) const;
 

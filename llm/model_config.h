@@ -3,18 +3,21 @@
 #ifndef KVP_LLM_MODEL_CONFIG_H_
 #define KVP_LLM_MODEL_CONFIG_H_
 
+#include <algorithm>
 #include <cstdint>
 #include <string>
 #include <vector>
 
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
+#include "llm/rope_config.h"
 
 namespace kvp {
 
 // What the decoder needs to know of a model. Field names are config.json's where it has them.
 struct ModelConfig {
-  std::string architecture;  // "LlamaForCausalLM"
+  // LlamaForCausalLM, MistralForCausalLM, Qwen2ForCausalLM, Qwen3ForCausalLM or Phi3ForCausalLM.
+  std::string architecture;
   int64_t vocab_size = 0;
   int64_t hidden_size = 0;
   int64_t intermediate_size = 0;
@@ -24,8 +27,13 @@ struct ModelConfig {
   int64_t head_dim = 0;
   int64_t max_positions = 0;  // max_position_embeddings
   double rms_norm_eps = 0;
-  double rope_theta = 0;
+  RopeConfig rope;
   bool tie_word_embeddings = false;
+  bool query_key_value_bias = false;   // of q_proj, k_proj and v_proj
+  bool attention_output_bias = false;  // of o_proj
+  bool mlp_bias = false;               // of gate_proj, up_proj and down_proj
+  bool query_key_norm = false;         // every head of queries and keys is normalised before RoPE
+  bool fused_projections = false;      // the file has qkv_proj and gate_up_proj
   // Sliding windows by layer: a query at position p sees the entries at positions above p - window.
   // 0: all. Empty: 0 everywhere.
   std::vector<int64_t> windows;
@@ -37,8 +45,16 @@ struct ModelConfig {
   int64_t query_group() const { return query_heads / kv_heads; }
   int64_t heads() const { return layers * kv_heads; }
   int64_t window(int64_t layer) const { return windows.empty() ? 0 : windows[layer]; }
-  // The longest sequence that the model runs where nobody says otherwise.
-  int64_t default_max_model_len() const { return max_positions; }
+  // The longest sequence that the model runs where nobody says otherwise: max_positions, but with
+  // longrope the length up to which its short factors are right.
+  int64_t default_max_model_len() const {
+    return rope.type == RopeType::kLongRope ? std::min(max_positions, rope.original_max_positions)
+                                            : max_positions;
+  }
+  // What `wanted` asks for, 0 being the default.
+  int64_t max_model_len(int64_t wanted) const {
+    return wanted > 0 ? wanted : default_max_model_len();
+  }
 };
 
 // Parses config.json's text; `path` is for messages. INVALID_ARGUMENT, naming file, field and

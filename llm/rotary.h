@@ -32,12 +32,13 @@ class Rotation {
 // What all rotations of a model have in common.
 struct RotaryPositions {
   at::Tensor frequencies;  // fp32 [rotary_dim / 2], on the CPU
-  // Factor of cosines and sines, with which YaRN and longrope scale attention.
+  // Factor of cosines and sines, with which YaRN and longrope scale attention: it is in the queries
+  // and keys.
   double scaling = 1;
 };
 
 // For sequences of up to `max_model_len` tokens, which decides between the short and the long
-// factors of longrope.
+// factors of longrope. The other types don't depend on it.
 RotaryPositions RotaryPositionsOf(const ModelConfig& config, int64_t max_model_len);
 
 }  // namespace kvp

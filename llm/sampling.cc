@@ -23,6 +23,29 @@ double Uniform(std::mt19937_64& random) {
   return static_cast<double>(random() >> 11) * (1.0 / 9007199254740992.0);
 }
 
+absl::Status CheckSequence(const std::string& name, const GenerationSequence& sequence,
+                           int64_t vocab) {
+  if (sequence.max_new_tokens < 0) {
+    return absl::InvalidArgumentError(
+        absl::StrCat(name, "max_new_tokens is ", sequence.max_new_tokens, ": must be 0 or above"));
+  }
+  const at::Tensor& logits = sequence.logits;
+  if (logits.defined() && logits.dim() == 1 && logits.size(0) == vocab) return absl::OkStatus();
+  const std::string shape =
+      logits.defined() ? absl::StrCat("[", absl::StrJoin(logits.sizes(), ", "), "]") : "undefined";
+  return absl::InvalidArgumentError(
+      absl::StrCat(name, "logits are ", shape, ": must be of shape [", vocab, "]"));
+}
+
+// A sequence of a batch on its way.
+struct Generation {
+  size_t index = 0;  // in the batch
+  int64_t left = 0;  // tokens that may still be drawn
+  at::Tensor logits;
+  std::mt19937_64 random;
+  int32_t token = 0;  // the last one drawn
+};
+
 }  // namespace
 
 absl::Status SamplingOptions::Validate() const {
@@ -83,39 +106,68 @@ int32_t SampleToken(const at::Tensor& logits, const SamplingOptions& options,
   return ids[weights.size() - 1];
 }
 
+absl::StatusOr<std::vector<std::vector<int32_t>>> GenerateBatch(
+    const Decoder& decoder, absl::Span<GenerationSequence> sequences,
+    const SamplingOptions& options, const Decoder::ForwardOptions& forward,
+    const std::function<void(size_t sequence, int32_t token)>& on_token) {
+  RETURN_IF_ERROR(options.Validate());
+  const ModelConfig& config = decoder.config();
+  std::vector<Generation> running;
+  for (size_t i = 0; i < sequences.size(); ++i) {
+    const std::string name = sequences.size() == 1 ? "" : absl::StrCat("sequence ", i, ": ");
+    RETURN_IF_ERROR(CheckSequence(name, sequences[i], config.vocab_size));
+    running.push_back({i, sequences[i].max_new_tokens, sequences[i].logits,
+                       std::mt19937_64(sequences[i].seed), 0});
+  }
+  const auto ends = [&](int32_t token) {
+    const std::vector<int64_t>& ids = config.eos_token_ids;
+    return std::find(ids.begin(), ids.end(), token) != ids.end();
+  };
+  // Draws a sequence's next token; false where it is done.
+  const auto draw = [&](Generation& generation) {
+    if (generation.left == 0) return false;
+    generation.token = SampleToken(generation.logits, options, generation.random);
+    return !ends(generation.token);
+  };
+  std::vector<std::vector<int32_t>> tokens(sequences.size());
+  while (true) {
+    std::vector<Generation> drawn;
+    for (Generation& generation : running) {
+      if (draw(generation)) drawn.push_back(std::move(generation));
+    }
+    running = std::move(drawn);
+    if (running.empty()) return tokens;
+    std::vector<Decoder::Sequence> batch;
+    bool more = false;
+    for (Generation& generation : running) {
+      const GenerationSequence& sequence = sequences[generation.index];
+      tokens[generation.index].push_back(generation.token);
+      if (on_token) on_token(generation.index, generation.token);
+      batch.push_back(
+          {absl::MakeConstSpan(&generation.token, 1), sequence.cache, sequence.observer});
+      more |= --generation.left > 0;
+    }
+    Decoder::ForwardOptions step = forward;
+    step.observer = nullptr;
+    step.logits = more ? Decoder::Logits::kLast : Decoder::Logits::kNone;
+    ASSIGN_OR_RETURN(const std::vector<at::Tensor> logits, decoder.ForwardBatch(batch, step));
+    for (size_t i = 0; more && i < running.size(); ++i) running[i].logits = logits[i][0];
+  }
+}
+
 absl::StatusOr<std::vector<int32_t>> Generate(const Decoder& decoder, KvCache& cache,
                                               at::Tensor logits, int64_t max_new_tokens,
                                               const SamplingOptions& options,
                                               const Decoder::ForwardOptions& forward,
                                               const std::function<void(int32_t)>& on_token) {
-  RETURN_IF_ERROR(options.Validate());
-  if (max_new_tokens < 0) {
-    return absl::InvalidArgumentError(
-        absl::StrCat("max_new_tokens is ", max_new_tokens, ": must be 0 or above"));
-  }
-  const int64_t vocab = decoder.config().vocab_size;
-  if (!logits.defined() || logits.dim() != 1 || logits.size(0) != vocab) {
-    const std::string shape = logits.defined()
-                                  ? absl::StrCat("[", absl::StrJoin(logits.sizes(), ", "), "]")
-                                  : "undefined";
-    return absl::InvalidArgumentError(
-        absl::StrCat("logits are ", shape, ": must be of shape [", vocab, "]"));
-  }
-  const std::vector<int64_t>& ends = decoder.config().eos_token_ids;
-  std::mt19937_64 random(options.seed);
-  std::vector<int32_t> tokens;
-  while (static_cast<int64_t>(tokens.size()) < max_new_tokens) {
-    const int32_t token = SampleToken(logits, options, random);
-    if (std::find(ends.begin(), ends.end(), token) != ends.end()) break;
-    tokens.push_back(token);
-    if (on_token) on_token(token);
-    Decoder::ForwardOptions step = forward;
-    const bool last = static_cast<int64_t>(tokens.size()) == max_new_tokens;
-    step.logits = last ? Decoder::Logits::kNone : Decoder::Logits::kLast;
-    ASSIGN_OR_RETURN(logits, decoder.Forward({token}, cache, step));
-    if (!last) logits = logits[0];
-  }
-  return tokens;
+  GenerationSequence sequence{&cache, std::move(logits), max_new_tokens, options.seed,
+                              forward.observer};
+  std::function<void(size_t, int32_t)> on_any_token;
+  if (on_token) on_any_token = [&](size_t, int32_t token) { on_token(token); };
+  ASSIGN_OR_RETURN(
+      std::vector<std::vector<int32_t>> tokens,
+      GenerateBatch(decoder, absl::MakeSpan(&sequence, 1), options, forward, on_any_token));
+  return std::move(tokens[0]);
 }
 
 }  // namespace kvp

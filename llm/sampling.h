@@ -33,10 +33,28 @@ struct SamplingOptions {
 int32_t SampleToken(const at::Tensor& logits, const SamplingOptions& options,
                     std::mt19937_64& random);
 
-// Continues `cache` from `logits` [vocab_size], those of the last token that the cache has seen, by
-// up to max_new_tokens. Stops after an end-of-sequence token, which is not returned. `on_token`
-// (may be null) sees each token as it is drawn. Every returned token is also in the cache, so that
-// its attention was seen by forward.observer.
+// One sequence that is to be continued.
+struct GenerationSequence {
+  KvCache* cache = nullptr;  // not owned
+  // [vocab_size], those of the last token that the cache has seen.
+  at::Tensor logits;
+  int64_t max_new_tokens = 0;
+  uint64_t seed = 0;  // of this sequence's draws; SamplingOptions::seed isn't used
+  AttentionObserver* observer = nullptr;  // not owned; may be null
+};
+
+// Continues each sequence by up to its max_new_tokens, all of them together: each gets the tokens
+// that it would get alone, and leaves the batch when it is done. A sequence stops after an
+// end-of-sequence token, which is not returned. `on_token` (may be null) sees the sequence's index
+// and each token as it is drawn. Every returned token is also in its cache, so that the observer
+// has seen its attention. INVALID_ARGUMENT naming the sequence and the value; else Decoder's
+// errors.
+absl::StatusOr<std::vector<std::vector<int32_t>>> GenerateBatch(
+    const Decoder& decoder, absl::Span<GenerationSequence> sequences,
+    const SamplingOptions& options, const Decoder::ForwardOptions& forward = {},
+    const std::function<void(size_t sequence, int32_t token)>& on_token = {});
+
+// The same for one sequence, with options.seed and forward.observer.
 absl::StatusOr<std::vector<int32_t>> Generate(const Decoder& decoder, KvCache& cache,
                                               at::Tensor logits, int64_t max_new_tokens,
                                               const SamplingOptions& options,

@@ -149,6 +149,88 @@ TEST_F(GenerateTest, StopsAtTheEndTokenWithoutReturningIt) {
   EXPECT_EQ(cache.next_position(), 1);
 }
 
+// What a batch of four prompts generates, or, one after the other, each of them alone.
+std::vector<std::vector<int32_t>> GenerateAll(const Decoder& decoder,
+                                              const SamplingOptions& options, bool together) {
+  const std::vector<std::vector<int32_t>> prompts = {
+      {5}, {9, 8, 7, 6, 5, 4, 3}, {5}, {200, 100, 50}};
+  const std::vector<int64_t> lengths = {12, 3, 0, 8};
+  std::vector<KvCache> caches(prompts.size(), decoder.NewCache());
+  std::vector<GenerationSequence> sequences;
+  for (size_t i = 0; i < prompts.size(); ++i) {
+    const absl::StatusOr<at::Tensor> logits = decoder.Forward(prompts[i], caches[i], {});
+    EXPECT_OK(logits);
+    sequences.push_back({&caches[i], (*logits)[0], lengths[i], 70 + i, nullptr});
+  }
+  std::vector<std::vector<int32_t>> tokens;
+  const size_t size = together ? sequences.size() : 1;
+  for (size_t first = 0; first < sequences.size(); first += size) {
+    absl::StatusOr<std::vector<std::vector<int32_t>>> part =
+        GenerateBatch(decoder, absl::MakeSpan(sequences).subspan(first, size), options);
+    EXPECT_OK(part);
+    for (std::vector<int32_t>& own : *part) tokens.push_back(std::move(own));
+  }
+  for (size_t i = 0; i < prompts.size(); ++i) {
+    EXPECT_EQ(caches[i].next_position(), prompts[i].size() + tokens[i].size());
+  }
+  return tokens;
+}
+
+class GenerateBatchTest : public testing::TestWithParam<size_t> {};
+
+TEST_P(GenerateBatchTest, GivesEachSequenceWhatItGetsAlone) {
+  const TinyFamily family = TinyFamilies()[GetParam()];
+  const std::string directory = testing::TempDir() + "/generate_batch_" + family.name;
+  ASSERT_OK(WriteTinyModel(directory, family.options));
+  ASSERT_OK_AND_ASSIGN(const auto decoder, Decoder::Load(directory, {}));
+  SamplingOptions sampled;
+  sampled.temperature = 1.5;
+  std::vector<std::vector<int32_t>> greedy;
+  for (const SamplingOptions& options : {SamplingOptions(), sampled}) {
+    const auto alone = GenerateAll(*decoder, options, /*together=*/false);
+    EXPECT_EQ(GenerateAll(*decoder, options, /*together=*/true), alone);
+    EXPECT_THAT(alone[2], ElementsAre());
+    EXPECT_NE(alone, greedy);
+    greedy = alone;
+  }
+  EXPECT_FALSE(greedy[0].empty());
+}
+
+INSTANTIATE_TEST_SUITE_P(Families, GenerateBatchTest,
+                         testing::Range<size_t>(0, TinyFamilies().size()),
+                         [](const auto& info) { return TinyFamilies()[info.param].name; });
+
+TEST_F(GenerateTest, ASequenceThatEndsLeavesTheBatch) {
+  std::vector<KvCache> caches(2, decoder_->NewCache());
+  std::vector<GenerationSequence> sequences(2);
+  for (size_t i = 0; i < 2; ++i) {
+    ASSERT_OK_AND_ASSIGN(const at::Tensor logits, decoder_->Forward({5}, caches[i], {}));
+    sequences[i] = {&caches[i], logits[0], 4, 0, nullptr};
+  }
+  std::vector<float> end(300, 0);
+  end[0] = 9;  // eos_token_id
+  sequences[0].logits = LogitsOf(end);
+  std::vector<size_t> seen;
+  ASSERT_OK_AND_ASSIGN(const auto tokens,
+                       GenerateBatch(*decoder_, absl::MakeSpan(sequences), {}, {},
+                                     [&](size_t sequence, int32_t) { seen.push_back(sequence); }));
+  EXPECT_THAT(tokens[0], ElementsAre());
+  EXPECT_EQ(tokens[1].size(), 4);
+  EXPECT_THAT(seen, ElementsAre(1, 1, 1, 1));
+  EXPECT_EQ(caches[0].next_position(), 1);
+  EXPECT_EQ(caches[1].next_position(), 5);
+}
+
+TEST_F(GenerateTest, NamesTheSequenceThatItRefuses) {
+  KvCache cache = decoder_->NewCache();
+  ASSERT_OK_AND_ASSIGN(const at::Tensor logits, decoder_->Forward({5}, cache, {}));
+  std::vector<GenerationSequence> sequences(2, {&cache, logits[0], 1, 0, nullptr});
+  sequences[1].max_new_tokens = -3;
+  EXPECT_THAT(GenerateBatch(*decoder_, absl::MakeSpan(sequences), {}),
+              StatusIs(absl::StatusCode::kInvalidArgument,
+                       AllOf(HasSubstr("sequence 1"), HasSubstr("-3"))));
+}
+
 TEST_F(GenerateTest, RefusesLogitsOfAnotherShape) {
   KvCache cache = decoder_->NewCache();
   ASSERT_OK_AND_ASSIGN(const at::Tensor logits, decoder_->Forward({5}, cache, {}));

@@ -1,4 +1,4 @@
-// For tests: tiny random Llama checkpoints in Hugging Face layout.
+// For tests: tiny random checkpoints of every model family in Hugging Face layout.
 
 #ifndef KVP_LLM_TINY_MODEL_H_
 #define KVP_LLM_TINY_MODEL_H_
@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <map>
 #include <string>
+#include <vector>
 
 #include "ATen/core/Tensor.h"
 #include "absl/status/status.h"
@@ -14,6 +15,7 @@
 namespace kvp {
 
 struct TinyModelOptions {
+  std::string architecture = "LlamaForCausalLM";  // any that model_config.h lists
   int64_t vocab_size = 300;
   int64_t hidden_size = 32;
   int64_t intermediate_size = 48;
@@ -26,9 +28,19 @@ struct TinyModelOptions {
   // Files over which the tensors are spread, with an index; 1: model.safetensors alone.
   int files = 1;
   uint64_t seed = 1;
-  // Merged into config.json, replacing what is there; a null removes a field.
+  // Merged into config.json, replacing what is there; a null removes a field. "attention_bias" and
+  // "mlp_bias" also give the model those tensors.
   nlohmann::json config = nlohmann::json::object();
 };
+
+struct TinyFamily {
+  std::string name;  // letters, digits and underscores
+  TinyModelOptions options;
+};
+
+// Every family that the decoder runs, with each switch that it has: biases, norms, tied embeddings,
+// sliding windows of 8 entries, RoPE scaling.
+std::vector<TinyFamily> TinyFamilies();
 
 // The tensors of such a model by their names in Hugging Face's files, large enough for attention to
 // be uneven.

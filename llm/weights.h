@@ -39,8 +39,9 @@ struct Weights {
 };
 
 // Copies a model's weights out of `checkpoint`, in `dtype`, each layer to its device of
-// `layer_devices` (one a layer), tensor by tensor: the model is never held twice. Errors as
-// Checkpoint::Get's and CheckAllUsed's; c10::Error or std::bad_alloc where memory runs out.
+// `layer_devices` (one a layer), tensor by tensor, each leaving the mapped file's memory once it is
+// copied: the model is never held twice. Errors as Checkpoint::Get's and CheckAllUsed's; c10::Error
+// or std::bad_alloc where memory runs out.
 absl::StatusOr<Weights> LoadWeights(const ModelConfig& config, Checkpoint& checkpoint,
                                     at::ScalarType dtype,
                                     absl::Span<const at::Device> layer_devices);

@@ -4,15 +4,7 @@
 #include <cmath>
 #include <vector>
 
-// One version for each width of the processor's vectors; the best is chosen when the program
-// starts.
-#if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__) && \
-    !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
-#define KVP_VECTOR_CLONES \
-  __attribute__((target_clones("arch=x86-64-v4", "arch=x86-64-v3", "default")))
-#else
-#define KVP_VECTOR_CLONES
-#endif
+#include "util/vector_clones.h"
 
 namespace kvp {
 namespace {

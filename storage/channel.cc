@@ -53,7 +53,8 @@ absl::Status WaitForConnection(grpc::Channel& channel, const std::string& addres
   while (true) {
     const absl::Time until = std::min(deadline, absl::Now() + kSlice);
     if (channel.WaitForConnected(absl::ToChronoTime(until))) return absl::OkStatus();
-    if (cancelled != nullptr && cancelled()) return absl::CancelledError("cancelled");
+    if (cancelled != nullptr && cancelled())
+      return absl::CancelledError(absl::StrCat(ShardName(address), ": can't be reached; stopping"));
     if (absl::Now() >= deadline) {
       return absl::UnavailableError(absl::StrCat(ShardName(address), ": can't be reached"));
     }
@@ -68,16 +69,18 @@ std::string ShardName(absl::string_view address) { return absl::StrCat("shard ",
 
 absl::Status CallWithRetry(grpc::Channel& channel, const std::string& address,
                            absl::Duration patience, absl::Duration call_limit,
-                           const std::function<grpc::Status(grpc::ClientContext&)>& attempt) {
+                           const std::function<grpc::Status(grpc::ClientContext&)>& attempt,
+                           const std::function<bool()>& cancelled) {
   const absl::Time deadline = absl::Now() + patience;
   absl::Duration backoff = absl::Milliseconds(50);
   while (true) {
-    RETURN_IF_ERROR(WaitForConnection(channel, address, deadline));
+    RETURN_IF_ERROR(WaitForConnection(channel, address, deadline, cancelled));
     grpc::ClientContext context;
     context.set_deadline(absl::ToChronoTime(absl::Now() + call_limit));
     const absl::Status status = FromGrpc(attempt(context), ShardName(address));
     if (absl::IsDeadlineExceeded(status)) return absl::UnavailableError(status.message());
     if (!IsWorthRetrying(status) || absl::Now() + backoff >= deadline) return status;
+    if (cancelled != nullptr && cancelled()) return status;
     absl::SleepFor(backoff);
     backoff = std::min(2 * backoff, absl::Seconds(1));
   }

@@ -46,10 +46,12 @@ std::string ShardName(absl::string_view address);
 bool IsWorthRetrying(const absl::Status& status);
 
 // Calls `attempt` with a fresh context, again for as long as `patience` where that is worth it;
-// each attempt may take `call_limit`. The status names the address.
+// each attempt may take `call_limit`. Patience ends, too, when `cancelled` (where set) is true. The
+// status names the address.
 absl::Status CallWithRetry(grpc::Channel& channel, const std::string& address,
                            absl::Duration patience, absl::Duration call_limit,
-                           const std::function<grpc::Status(grpc::ClientContext&)>& attempt);
+                           const std::function<grpc::Status(grpc::ClientContext&)>& attempt,
+                           const std::function<bool()>& cancelled = nullptr);
 
 }  // namespace kvp
 

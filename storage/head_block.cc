@@ -1,11 +1,11 @@
-// Encoding of a head block, version 1. Integers are little-endian.
+// Encoding of a head block, version 2. Integers are little-endian.
 //
 //   offset  bytes  field
 //        0      4  magic "KVPB"
-//        4      1  version, 1
-//        5      1  dtype of keys and values: 1 = bf16
+//        4      1  version, 2
+//        5      1  dtype of keys and values: 1 = bf16, 2 = float8 e4m3 with scales
 //        6      1  dtype of labels: 1 = fp16
-//        7      1  0
+//        7      1  dtype of queries: 0 = there are none, 1 = bf16
 //        8      4  layer
 //       12      4  kv_head
 //       16     16  trace id
@@ -14,10 +14,17 @@
 //       40      4  tokens, 1 … kMaxBlockTokens
 //       44      4  head_dim, 1 … kMaxHeadDim
 //       48      4  cuts, 0 … kMaxCuts
-//       52      4  payload bytes P = tokens * (4 * head_dim + 2 * cuts)
-//       56      4  CRC32C of bytes [0, 56)
-//       60      P  payload: keys [tokens, head_dim], values the same, labels [cuts, tokens]
-//   60 + P      4  CRC32C of bytes [0, 60 + P)
+//       52      4  query_heads, 1 … kMaxQueryHeads; 0 where there are no queries
+//       56      4  payload bytes P
+//       60      4  CRC32C of bytes [0, 60)
+//       64      P  payload, one after the other:
+//                    scales of keys     fp32 [head_dim], with float8 alone
+//                    scales of values   the same
+//                    keys               [tokens, head_dim]
+//                    values             [tokens, head_dim]
+//                    labels             [cuts, tokens]
+//                    queries            [query_heads, tokens, head_dim]
+//   64 + P      4  CRC32C of bytes [0, 64 + P)
 //
 // Rationale. A block says by itself which block of which trace it is, so that one that was stored
 // under a wrong key, or found in a damaged file, is recognised. The header has a checksum of its
@@ -25,7 +32,9 @@
 // payload's length follows from the sizes; it is written all the same, so that a reader may skip a
 // block of a version or dtype that it doesn't know. The last checksum covers everything before it,
 // so that no bit of a block is unprotected. Each tensor is contiguous: a reader that wants K alone
-// reads one range. The payload isn't compressed: mantissas of bf16 activations are close to noise.
+// reads one range. The payload isn't compressed: mantissas of activations are close to noise.
+// Channels of K differ in size by orders of magnitude, and float8 has only 4 bits of exponent:
+// hence a scale for each; in a block of hundreds of tokens they take next to nothing.
 
 #include "storage/head_block.h"
 
@@ -41,11 +50,11 @@ namespace kvp {
 namespace {
 
 constexpr char kMagic[] = {'K', 'V', 'P', 'B'};
-constexpr uint8_t kVersion = 1;
-constexpr uint8_t kBf16 = 1;
-constexpr uint8_t kFp16 = 1;
-constexpr size_t kHeaderBytes = 60;
-constexpr size_t kHeaderCrcOffset = 56;
+constexpr uint8_t kVersion = 2;
+constexpr uint8_t kFp16Labels = 1;
+constexpr uint8_t kBf16Queries = 1;
+constexpr size_t kHeaderBytes = 64;
+constexpr size_t kHeaderCrcOffset = 60;
 constexpr size_t kCrcBytes = 4;
 
 void PutUint32(uint32_t value, char* out) {
@@ -79,12 +88,36 @@ absl::Status CheckFields(const Block& block) {
   RETURN_IF_ERROR(CheckRange("tokens", block.tokens, 1, kMaxBlockTokens));
   RETURN_IF_ERROR(CheckRange("first_token", block.first_token, 0, INT32_MAX - block.tokens));
   RETURN_IF_ERROR(CheckRange("head_dim", block.head_dim, 1, kMaxHeadDim));
-  return CheckRange("cuts", block.cuts, 0, kMaxCuts);
+  RETURN_IF_ERROR(CheckRange("cuts", block.cuts, 0, kMaxCuts));
+  RETURN_IF_ERROR(CheckRange("query_heads", block.query_heads, 0, kMaxQueryHeads));
+  return CheckRange("dtype of keys and values", static_cast<int64_t>(block.kv_dtype),
+                    static_cast<int64_t>(KvDtype::kBf16), static_cast<int64_t>(KvDtype::kFloat8));
+}
+
+// Bytes of a block's tensors.
+struct PayloadSizes {
+  int64_t scales = 0;  // of keys, and of values
+  int64_t keys = 0;    // and of values
+  int64_t labels = 0;
+  int64_t queries = 0;
+
+  int64_t total() const { return 2 * scales + 2 * keys + labels + queries; }
+};
+
+PayloadSizes SizesOf(int64_t tokens, int64_t head_dim, int64_t cuts, KvDtype kv_dtype,
+                     int64_t query_heads) {
+  const bool float8 = kv_dtype == KvDtype::kFloat8;
+  PayloadSizes sizes;
+  sizes.scales = float8 ? 4 * head_dim : 0;
+  sizes.keys = tokens * head_dim * (float8 ? 1 : 2);
+  sizes.labels = 2 * tokens * cuts;
+  sizes.queries = 2 * tokens * head_dim * query_heads;
+  return sizes;
 }
 
 template <typename Block>
-int64_t PayloadBytes(const Block& block) {
-  return int64_t{block.tokens} * (4 * int64_t{block.head_dim} + 2 * int64_t{block.cuts});
+PayloadSizes SizesOf(const Block& block) {
+  return SizesOf(block.tokens, block.head_dim, block.cuts, block.kv_dtype, block.query_heads);
 }
 
 }  // namespace
@@ -109,22 +142,33 @@ std::string HeadBlockKeyText(const HeadBlockKey& key) {
                       TraceIdText(key.trace_id), " block ", key.block);
 }
 
+int64_t EncodedBlockBytes(int64_t tokens, int64_t head_dim, int64_t cuts, KvDtype kv_dtype,
+                          int64_t query_heads) {
+  return kHeaderBytes + SizesOf(tokens, head_dim, cuts, kv_dtype, query_heads).total() + kCrcBytes;
+}
+
 absl::StatusOr<std::string> EncodeHeadBlock(const HeadBlock& block) {
   RETURN_IF_ERROR(CheckFields(block));
-  const int64_t tensor_bytes = int64_t{2} * block.tokens * block.head_dim;
-  const int64_t label_bytes = int64_t{2} * block.tokens * block.cuts;
-  RETURN_IF_ERROR(CheckRange("keys' size", block.keys.size(), tensor_bytes, tensor_bytes));
-  RETURN_IF_ERROR(CheckRange("values' size", block.values.size(), tensor_bytes, tensor_bytes));
-  RETURN_IF_ERROR(CheckRange("labels' size", block.labels.size(), label_bytes, label_bytes));
-  const int64_t payload_bytes = PayloadBytes(block);
+  const PayloadSizes sizes = SizesOf(block);
+  const auto check_size = [](absl::string_view field, const std::string& bytes, int64_t size) {
+    return CheckRange(absl::StrCat(field, "' size"), bytes.size(), size, size);
+  };
+  RETURN_IF_ERROR(check_size("key_scales", block.key_scales, sizes.scales));
+  RETURN_IF_ERROR(check_size("value_scales", block.value_scales, sizes.scales));
+  RETURN_IF_ERROR(check_size("keys", block.keys, sizes.keys));
+  RETURN_IF_ERROR(check_size("values", block.values, sizes.keys));
+  RETURN_IF_ERROR(check_size("labels", block.labels, sizes.labels));
+  RETURN_IF_ERROR(check_size("queries", block.queries, sizes.queries));
+  const int64_t payload_bytes = sizes.total();
   RETURN_IF_ERROR(CheckRange("encoded size", kHeaderBytes + payload_bytes + kCrcBytes, 0,
                              kMaxEncodedBlockBytes));
 
   char header[kHeaderBytes] = {};
   std::memcpy(header, kMagic, sizeof(kMagic));
   header[4] = kVersion;
-  header[5] = kBf16;
-  header[6] = kFp16;
+  header[5] = static_cast<char>(block.kv_dtype);
+  header[6] = kFp16Labels;
+  header[7] = block.query_heads > 0 ? kBf16Queries : 0;
   PutUint32(block.key.head.layer, header + 8);
   PutUint32(block.key.head.kv_head, header + 12);
   std::memcpy(header + 16, block.key.trace_id.data(), block.key.trace_id.size());
@@ -133,13 +177,15 @@ absl::StatusOr<std::string> EncodeHeadBlock(const HeadBlock& block) {
   PutUint32(block.tokens, header + 40);
   PutUint32(block.head_dim, header + 44);
   PutUint32(block.cuts, header + 48);
-  PutUint32(static_cast<uint32_t>(payload_bytes), header + 52);
+  PutUint32(block.query_heads, header + 52);
+  PutUint32(static_cast<uint32_t>(payload_bytes), header + 56);
   PutUint32(Crc32c(absl::string_view(header, kHeaderCrcOffset)), header + kHeaderCrcOffset);
 
   std::string encoded;
   encoded.reserve(kHeaderBytes + payload_bytes + kCrcBytes);
-  absl::StrAppend(&encoded, absl::string_view(header, kHeaderBytes), block.keys, block.values,
-                  block.labels);
+  absl::StrAppend(&encoded, absl::string_view(header, kHeaderBytes), block.key_scales);
+  absl::StrAppend(&encoded, block.value_scales, block.keys, block.values, block.labels);
+  absl::StrAppend(&encoded, block.queries);
   char crc[kCrcBytes];
   PutUint32(Crc32c(encoded), crc);
   encoded.append(crc, kCrcBytes);
@@ -159,9 +205,7 @@ absl::StatusOr<HeadBlockView> ParseHeadBlock(absl::string_view encoded) {
     return absl::DataLossError("head block: the header's checksum is wrong");
   }
   RETURN_IF_ERROR(
-      CheckRange("dtype of keys and values", static_cast<uint8_t>(encoded[5]), kBf16, kBf16));
-  RETURN_IF_ERROR(CheckRange("dtype of labels", static_cast<uint8_t>(encoded[6]), kFp16, kFp16));
-  RETURN_IF_ERROR(CheckRange("byte 7", static_cast<uint8_t>(encoded[7]), 0, 0));
+      CheckRange("dtype of labels", static_cast<uint8_t>(encoded[6]), kFp16Labels, kFp16Labels));
 
   HeadBlockView view;
   view.encoded = encoded;
@@ -172,10 +216,16 @@ absl::StatusOr<HeadBlockView> ParseHeadBlock(absl::string_view encoded) {
   view.tokens = GetInt32(encoded, 40);
   view.head_dim = GetInt32(encoded, 44);
   view.cuts = GetInt32(encoded, 48);
+  view.query_heads = GetInt32(encoded, 52);
+  view.kv_dtype = static_cast<KvDtype>(encoded[5]);
   RETURN_IF_ERROR(CheckFields(view));
-  const int64_t payload_bytes = PayloadBytes(view);
+  const uint8_t query_dtype = view.query_heads > 0 ? kBf16Queries : 0;
   RETURN_IF_ERROR(
-      CheckRange("payload bytes", GetUint32(encoded, 52), payload_bytes, payload_bytes));
+      CheckRange("dtype of queries", static_cast<uint8_t>(encoded[7]), query_dtype, query_dtype));
+  const PayloadSizes sizes = SizesOf(view);
+  const int64_t payload_bytes = sizes.total();
+  RETURN_IF_ERROR(
+      CheckRange("payload bytes", GetUint32(encoded, 56), payload_bytes, payload_bytes));
   RETURN_IF_ERROR(CheckRange("encoded size", kHeaderBytes + payload_bytes + kCrcBytes, 0,
                              kMaxEncodedBlockBytes));
 
@@ -189,11 +239,18 @@ absl::StatusOr<HeadBlockView> ParseHeadBlock(absl::string_view encoded) {
     return absl::DataLossError(
         absl::StrCat("head block ", HeadBlockKeyText(view.key), ": the checksum is wrong"));
   }
-  const size_t tensor_bytes = size_t{2} * view.tokens * view.head_dim;
-  view.keys = encoded.substr(kHeaderBytes, tensor_bytes);
-  view.values = encoded.substr(kHeaderBytes + tensor_bytes, tensor_bytes);
-  view.labels =
-      encoded.substr(kHeaderBytes + 2 * tensor_bytes, size_t{2} * view.tokens * view.cuts);
+  size_t offset = kHeaderBytes;
+  const auto take = [&](int64_t bytes) {
+    const absl::string_view taken = encoded.substr(offset, bytes);
+    offset += bytes;
+    return taken;
+  };
+  view.key_scales = take(sizes.scales);
+  view.value_scales = take(sizes.scales);
+  view.keys = take(sizes.keys);
+  view.values = take(sizes.keys);
+  view.labels = take(sizes.labels);
+  view.queries = take(sizes.queries);
   return view;
 }
 
@@ -205,9 +262,14 @@ absl::StatusOr<HeadBlock> DecodeHeadBlock(absl::string_view encoded) {
   block.tokens = view.tokens;
   block.head_dim = view.head_dim;
   block.cuts = view.cuts;
+  block.kv_dtype = view.kv_dtype;
+  block.query_heads = view.query_heads;
+  block.key_scales = std::string(view.key_scales);
+  block.value_scales = std::string(view.value_scales);
   block.keys = std::string(view.keys);
   block.values = std::string(view.values);
   block.labels = std::string(view.labels);
+  block.queries = std::string(view.queries);
   return block;
 }
 

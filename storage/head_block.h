@@ -1,6 +1,6 @@
-// The head block: K, V and labels of up to kMaxBlockTokens consecutive tokens of one (trace, layer,
-// KV head). It is the unit of storage and of sending, and the only format in which traces' tensors
-// are kept. Free of torch.
+// The head block: K, V, labels and, where wanted, Q of up to kMaxBlockTokens consecutive tokens of
+// one (trace, layer, KV head). It is the unit of storage and of sending, and the only format in
+// which traces' tensors are kept. Free of torch.
 //
 // The encoding is described as a byte table in head_block.cc.
 
@@ -36,21 +36,36 @@ struct HeadBlockKey {
 // "layer 0 kv_head 1 trace 00…0f block 2", for messages.
 std::string HeadBlockKeyText(const HeadBlockKey& key);
 
+// How K and V are written; the numbers are those of the encoding.
+enum class KvDtype : uint8_t {
+  kBf16 = 1,
+  // float8 e4m3 (util/small_floats.h), each channel of the block's K, and of its V, divided by a
+  // scale of its own. See storage/block_quantization.h.
+  kFloat8 = 2,
+};
+
 struct HeadBlock {
   HeadBlockKey key;
   int32_t first_token = 0;
   int32_t tokens = 0;
   int32_t head_dim = 0;
   int32_t cuts = 0;
-  // Row-major, little-endian. K is post-RoPE.
-  std::string keys;    // bf16 [tokens, head_dim]
-  std::string values;  // bf16 [tokens, head_dim]
-  std::string labels;  // fp16 [cuts, tokens]: future importance, see collector/importance.h
+  KvDtype kv_dtype = KvDtype::kBf16;
+  // Query heads of the KV head whose queries are recorded; 0: none are.
+  int32_t query_heads = 0;
+  // Row-major, little-endian. K and Q are post-RoPE.
+  std::string key_scales;    // fp32 [head_dim] with float8, else empty
+  std::string value_scales;  // the same
+  std::string keys;          // bf16 or float8 [tokens, head_dim]
+  std::string values;        // the same
+  std::string labels;        // fp16 [cuts, tokens]: future importance, see util/future_importance.h
+  std::string queries;       // bf16 [query_heads, tokens, head_dim]
 };
 
 constexpr int32_t kMaxBlockTokens = 4096;
 constexpr int32_t kMaxHeadDim = 1024;
 constexpr int32_t kMaxCuts = 256;
+constexpr int32_t kMaxQueryHeads = 256;
 // Above every valid encoded block and below gRPC's message cap.
 constexpr int64_t kMaxEncodedBlockBytes = int64_t{7} << 20;
 
@@ -58,8 +73,12 @@ constexpr int64_t kMaxEncodedBlockBytes = int64_t{7} << 20;
 // don't agree or exceed the limits above.
 absl::StatusOr<std::string> EncodeHeadBlock(const HeadBlock& block);
 
+// Encoded bytes of a block of these sizes; they needn't be valid ones.
+int64_t EncodedBlockBytes(int64_t tokens, int64_t head_dim, int64_t cuts, KvDtype kv_dtype,
+                          int64_t query_heads);
+
 // DATA_LOSS where the CRC is wrong or bytes are missing; INVALID_ARGUMENT, naming the field, where
-// the header makes no sense. Never reads outside `encoded`.
+// the header makes no sense or is of another version. Never reads outside `encoded`.
 absl::StatusOr<HeadBlock> DecodeHeadBlock(absl::string_view encoded);
 
 // An encoded block whose header and checksum were found right. Refers to the bytes it was parsed
@@ -70,9 +89,14 @@ struct HeadBlockView {
   int32_t tokens = 0;
   int32_t head_dim = 0;
   int32_t cuts = 0;
+  KvDtype kv_dtype = KvDtype::kBf16;
+  int32_t query_heads = 0;
+  absl::string_view key_scales;
+  absl::string_view value_scales;
   absl::string_view keys;
   absl::string_view values;
   absl::string_view labels;
+  absl::string_view queries;
   absl::string_view encoded;
 };
 

@@ -44,13 +44,46 @@ TEST(HeadBlock, DecodesToWhatWasEncoded) {
   EXPECT_EQ(decoded.labels, block.labels);
 }
 
+HeadBlock Float8BlockWithQueries() {
+  HeadBlock block = SmallBlock();
+  block.kv_dtype = KvDtype::kFloat8;
+  block.query_heads = 3;
+  block.key_scales = "skal";
+  block.value_scales = "SVAL";
+  block.keys = "Kk";
+  block.values = "Vv";
+  block.queries = "qQqQqQqQqQqQ";
+  return block;
+}
+
+TEST(HeadBlock, Float8WithScalesAndQueriesDecodesToWhatWasEncoded) {
+  const HeadBlock block = Float8BlockWithQueries();
+  ASSERT_OK_AND_ASSIGN(const std::string encoded, EncodeHeadBlock(block));
+  ASSERT_OK_AND_ASSIGN(const HeadBlock decoded, DecodeHeadBlock(encoded));
+  EXPECT_EQ(decoded.kv_dtype, KvDtype::kFloat8);
+  EXPECT_EQ(decoded.query_heads, 3);
+  EXPECT_EQ(decoded.key_scales, block.key_scales);
+  EXPECT_EQ(decoded.value_scales, block.value_scales);
+  EXPECT_EQ(decoded.keys, block.keys);
+  EXPECT_EQ(decoded.values, block.values);
+  EXPECT_EQ(decoded.labels, block.labels);
+  EXPECT_EQ(decoded.queries, block.queries);
+  EXPECT_EQ(EncodedBlockBytes(2, 1, 3, KvDtype::kFloat8, 3), encoded.size());
+}
+
 // The bytes were laid out from the table by a separate program, with a bitwise CRC32C.
 TEST(HeadBlock, BytesAreThoseOfTheFormat) {
   ASSERT_OK_AND_ASSIGN(const std::string encoded, EncodeHeadBlock(SmallBlock()));
   EXPECT_EQ(absl::BytesToHexString(encoded),
-            "4b565042010101000100000002000000a0a1a2a3a4a5a6a7a8a9aaabacadaeaf"
-            "0300000004030201020000000100000003000000140000002d9a8ae54b6b4b6b"
-            "567656763031323334353637383961625e99ef62");
+            "4b565042020101000100000002000000a0a1a2a3a4a5a6a7a8a9aaabacadaeaf"
+            "03000000040302010200000001000000030000000000000014000000a76f9744"
+            "4b6b4b6b567656763031323334353637383961625e99ef62");
+  ASSERT_OK_AND_ASSIGN(const std::string float8, EncodeHeadBlock(Float8BlockWithQueries()));
+  EXPECT_EQ(absl::BytesToHexString(float8),
+            "4b565042020201010100000002000000a0a1a2a3a4a5a6a7a8a9aaabacadaeaf"
+            "03000000040302010200000001000000030000000300000024000000874c6702"
+            "736b616c5356414c4b6b56763031323334353637383961627151715171517151"
+            "71517151f9320cbd");
 }
 
 TEST(HeadBlock, EveryTruncationIsRefused) {
@@ -66,8 +99,15 @@ TEST(HeadBlock, EveryTruncationIsRefused) {
               StatusIs(absl::StatusCode::kDataLoss, HasSubstr("bytes")));
 }
 
+TEST(HeadBlock, ABlockOfTheVersionBeforeIsRefusedByVersion) {
+  ASSERT_OK_AND_ASSIGN(std::string encoded, EncodeHeadBlock(SmallBlock()));
+  encoded[4] = 1;
+  EXPECT_THAT(DecodeHeadBlock(encoded), StatusIs(absl::StatusCode::kInvalidArgument,
+                                                 HasSubstr("version is 1, not between 2 and 2")));
+}
+
 TEST(HeadBlock, EverySingleBitFlipIsRefused) {
-  ASSERT_OK_AND_ASSIGN(const std::string encoded, EncodeHeadBlock(SmallBlock()));
+  ASSERT_OK_AND_ASSIGN(const std::string encoded, EncodeHeadBlock(Float8BlockWithQueries()));
   for (size_t bit = 0; bit < 8 * encoded.size(); ++bit) {
     std::string flipped = encoded;
     flipped[bit / 8] = static_cast<char>(flipped[bit / 8] ^ (1 << (bit % 8)));
@@ -92,6 +132,22 @@ TEST(HeadBlock, SizesThatDisagreeAreRefusedByName) {
   block.labels.clear();
   EXPECT_THAT(EncodeHeadBlock(block),
               StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("labels")));
+  block = SmallBlock();
+  block.key_scales = "four";
+  EXPECT_THAT(EncodeHeadBlock(block),
+              StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("key_scales")));
+  block = SmallBlock();
+  block.query_heads = 1;
+  EXPECT_THAT(EncodeHeadBlock(block),
+              StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("queries")));
+  block = SmallBlock();
+  block.query_heads = kMaxQueryHeads + 1;
+  EXPECT_THAT(EncodeHeadBlock(block),
+              StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("query_heads is 257")));
+  block = SmallBlock();
+  block.kv_dtype = static_cast<KvDtype>(3);
+  EXPECT_THAT(EncodeHeadBlock(block), StatusIs(absl::StatusCode::kInvalidArgument,
+                                               HasSubstr("dtype of keys and values is 3")));
   block = SmallBlock();
   block.tokens = 0;
   EXPECT_THAT(EncodeHeadBlock(block),

@@ -164,6 +164,22 @@ class Shard {
   // Bytes of blocks on the disk and on their way there.
   int64_t StoredBytes() const;
 
+  // A copy of the shard as it is now, in checkpoints/NAME of its folder, made of hard links;
+  // returns the copy's path. INVALID_ARGUMENT unless the name has only letters, digits, '.', '_'
+  // and
+  // '-', at most 64, the first a letter or digit; ALREADY_EXISTS.
+  absl::StatusOr<std::string> Checkpoint(const std::string& name);
+
+  // Rewrites the files without what was deleted from them.
+  absl::Status Compact();
+
+  // The record of a committed trace, and the entries of its blocks. NOT_FOUND.
+  struct TraceDetail {
+    TraceRecord record;
+    std::vector<std::pair<HeadBlockKey, IndexEntry>> blocks;
+  };
+  absl::StatusOr<TraceDetail> Describe(const TraceId& id) const;
+
   // Reads the whole index.
   absl::StatusOr<Stats> GetStats() const;
 

@@ -86,6 +86,10 @@ absl::Status CheckRecordFits(const TraceRecord& record, const ShardIdentity& ide
   RETURN_IF_ERROR(CheckRange("token_ids' size", record.token_ids_size(), tokens, tokens));
   RETURN_IF_ERROR(CheckRange("entries", record.entries(), 1, tokens));
   RETURN_IF_ERROR(CheckRange("cuts' size", record.cuts_size(), 0, kMaxCuts));
+  RETURN_IF_ERROR(
+      CheckRange("kv_dtype", record.kv_dtype(), TraceRecord::BF16, TraceRecord::FLOAT8));
+  RETURN_IF_ERROR(
+      CheckRange("recorded_query_heads", record.recorded_query_heads(), 0, kMaxQueryHeads));
   // It must pass through the message cap again when it is listed.
   RETURN_IF_ERROR(CheckRange("the record's size", record.ByteSizeLong(), 0, kMaxEncodedBlockBytes));
   int64_t least = 1;

@@ -52,11 +52,13 @@ absl::StatusOr<std::unique_ptr<ShardServer>> ShardServer::Start(Options options)
   server->ingestion_ =
       std::make_unique<IngestionService>(server->shard_.get(), server->queue_.get());
   server->reading_ = std::make_unique<ReadingService>(server->shard_.get());
+  server->admin_ = std::make_unique<AdminService>(server->shard_.get());
 
   grpc::ServerBuilder builder;
   builder.AddListeningPort(server->options_.listen, credentials, &server->port_);
   builder.RegisterService(server->ingestion_.get());
   builder.RegisterService(server->reading_.get());
+  builder.RegisterService(server->admin_.get());
   builder.SetMaxReceiveMessageSize(kMaxMessageBytes);
   builder.SetMaxSendMessageSize(kMaxMessageBytes);
   // Two servers on one port would share its connections without a word.

@@ -10,6 +10,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
+#include "storage/admin_service.h"
 #include "storage/ingest_queue.h"
 #include "storage/ingestion_service.h"
 #include "storage/reading_service.h"
@@ -56,6 +57,7 @@ class ShardServer {
   std::unique_ptr<IngestQueue> queue_;
   std::unique_ptr<IngestionService> ingestion_;
   std::unique_ptr<ReadingService> reading_;
+  std::unique_ptr<AdminService> admin_;
   std::unique_ptr<grpc::Server> server_;
 };
 

@@ -122,12 +122,12 @@ void ShardStream::Run() {
       backoff = kFirstBackoff;
       LogWarning(absl::StrCat(status.message(), "; connecting again"));
     }
-    if (absl::IsResourceExhausted(status)) {
+    if (absl::IsResourceExhausted(status) && !Cancelled()) {
       unreachable_since_ = absl::Now() + kFullBackoff;
       mutex_.AwaitWithTimeout(absl::Condition(&stopping_), kFullBackoff);
       continue;
     }
-    if (!IsWorthRetrying(status) ||
+    if (!IsWorthRetrying(status) || Cancelled() ||
         absl::Now() + backoff >= unreachable_since_ + options_.reconnect_deadline) {
       error_ = IsWorthRetrying(status) ? absl::UnavailableError(status.message()) : status;
       continue;
@@ -144,10 +144,14 @@ absl::Status ShardStream::Converse() {
     deadline = unreachable_since_ + options_.reconnect_deadline;
   }
   const auto stopping = [this] {
+    if (Cancelled()) return true;
     absl::MutexLock lock(&mutex_);
     return stopping_;
   };
-  if (!WaitForConnection(*options_.channel, options_.address, deadline, stopping).ok()) {
+  const absl::Status connected =
+      WaitForConnection(*options_.channel, options_.address, deadline, stopping);
+  if (absl::IsCancelled(connected)) return connected;
+  if (!connected.ok()) {
     return absl::UnavailableError(absl::StrCat(ShardName(options_.address),
                                                ": can't be reached within ",
                                                absl::FormatDuration(options_.reconnect_deadline)));

@@ -5,6 +5,7 @@
 
 #include <cstdint>
 #include <deque>
+#include <functional>
 #include <memory>
 #include <string>
 #include <thread>
@@ -37,6 +38,8 @@ class ShardStream {
     // alone.
     int64_t window_bytes = 0;
     absl::Duration reconnect_deadline;
+    // As TraceWriter::Options.
+    std::function<bool()> cancelled;
   };
 
   // Begins to connect.
@@ -83,6 +86,7 @@ class ShardStream {
   // Takes responses until there are no more.
   void ReadResponses(Stream& stream);
   void Acknowledge(uint64_t sequence) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  bool Cancelled() const { return options_.cancelled != nullptr && options_.cancelled(); }
   bool HasUnsent() const ABSL_SHARED_LOCKS_REQUIRED(mutex_);
 
   const Options options_;

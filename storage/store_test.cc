@@ -14,6 +14,7 @@
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "rocksdb/db.h"
+#include "storage/block_quantization.h"
 #include "storage/key_encoding.h"
 #include "storage/shard_server.h"
 #include "storage/test_cluster.h"
@@ -133,7 +134,7 @@ TEST_F(StoreTest, WhatIsWrittenIsReadByHeadInOrder) {
   EXPECT_TRUE(SameBlock(held_out[2], TestBlocks(1, 100, 40)[17]));
   EXPECT_EQ(result.blocks, 3);
   EXPECT_EQ(result.corrupt_blocks, 0);
-  EXPECT_EQ(result.bytes, 100 * (4 * 8 + 2 * 2) + 3 * 64);
+  EXPECT_EQ(result.bytes, 100 * (4 * 8 + 2 * 2) + 3 * 68);
 
   ASSERT_OK_AND_ASSIGN(const std::vector<TraceRecord> records, reader->ListTraces("held_out"));
   ASSERT_EQ(records.size(), 1u);
@@ -268,6 +269,32 @@ TEST_F(StoreTest, WindowSmallerThanABlockStillMoves) {
   ASSERT_OK_AND_ASSIGN(const auto writer, TraceWriter::Connect(options));
   ASSERT_OK(WriteTestTrace(*writer, 1, 100, 10, "train"));
   ExpectTraces(*Reader(), {1}, 100, 10);
+}
+
+TEST_F(StoreTest, Float8IsReadAsBf16AndQueriesComeBack) {
+  const auto writer = Writer();
+  std::vector<HeadBlock> expected;
+  for (HeadBlock block : TestBlocks(1, 100, 40)) {
+    block.query_heads = 2;
+    block.queries = block.keys + block.values;
+    ASSERT_OK_AND_ASSIGN(const HeadBlock quantized, QuantizeToFloat8(block));
+    ASSERT_OK(writer->Add(quantized));
+    ASSERT_OK_AND_ASSIGN(block, DequantizeToBf16(quantized));
+    if (block.key.head == HeadId{2, 1}) expected.push_back(block);
+  }
+  TraceRecord record = TestRecord(1, 100, "train");
+  record.set_kv_dtype(TraceRecord::FLOAT8);
+  record.set_recorded_query_heads(2);
+  ASSERT_OK(writer->Commit(record));
+  TraceReader::ReadResult result;
+  const std::vector<HeadBlock> read = Read(*Reader(), {2, 1}, "", &result);
+  // As stored.
+  EXPECT_EQ(result.bytes, 100 * (2 * 8 + 2 * 2 + 2 * 2 * 8) + 3 * (68 + 2 * 4 * 8));
+  ASSERT_EQ(read.size(), expected.size());
+  for (size_t i = 0; i < read.size(); ++i) {
+    EXPECT_EQ(read[i].kv_dtype, KvDtype::kBf16);
+    EXPECT_TRUE(SameBlock(read[i], expected[i])) << HeadBlockKeyText(read[i].key);
+  }
 }
 
 TEST_F(StoreTest, WritersMisuseIsRefusedByName) {

@@ -80,8 +80,10 @@ absl::Status WriteTestTrace(TraceWriter& writer, uint32_t number, int32_t tokens
 bool SameBlock(const HeadBlock& a, const HeadBlock& b) {
   return a.key.head == b.key.head && a.key.trace_id == b.key.trace_id &&
          a.key.block == b.key.block && a.first_token == b.first_token && a.tokens == b.tokens &&
-         a.head_dim == b.head_dim && a.cuts == b.cuts && a.keys == b.keys && a.values == b.values &&
-         a.labels == b.labels;
+         a.head_dim == b.head_dim && a.cuts == b.cuts && a.kv_dtype == b.kv_dtype &&
+         a.query_heads == b.query_heads && a.key_scales == b.key_scales &&
+         a.value_scales == b.value_scales && a.keys == b.keys && a.values == b.values &&
+         a.labels == b.labels && a.queries == b.queries;
 }
 
 }  // namespace kvp

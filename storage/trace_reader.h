@@ -59,8 +59,8 @@ class TraceReader {
     std::optional<TraceId> after;
   };
   // Calls `consume` with every block of a head of the traces committed when the read began, trace
-  // by trace in order, a trace's blocks in theirs. Several blocks are read ahead meanwhile. An
-  // error of `consume` ends the read and is returned.
+  // by trace in order, a trace's blocks in theirs. Several blocks are read ahead meanwhile. K
+  // and V are bf16, however they are stored. An error of `consume` ends the read and is returned.
   virtual absl::StatusOr<ReadResult> ReadHead(
       const HeadRead& read, const std::function<absl::Status(HeadBlock block)>& consume) = 0;
   // The whole of a head by ascending trace id.

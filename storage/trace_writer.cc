@@ -37,6 +37,7 @@ class StreamingTraceWriter final : public TraceWriter {
       options.hello.set_shard_count(static_cast<int32_t>(options_.shards.size()));
       options.window_bytes = options_.window_bytes / options_.shards.size();
       options.reconnect_deadline = options_.reconnect_deadline;
+      options.cancelled = options_.cancelled;
       streams_.push_back(std::make_unique<ShardStream>(std::move(options)));
     }
     for (size_t i = 0; i < streams_.size(); ++i) {
@@ -63,12 +64,14 @@ class StreamingTraceWriter final : public TraceWriter {
           request.add_trace_ids(std::string(committed[i].begin(), committed[i].end()));
         }
         CommittedResponse response;
-        RETURN_IF_ERROR(CallWithRetry(stream->channel(), stream->address(),
-                                      options_.reconnect_deadline, options_.reconnect_deadline,
-                                      [&](grpc::ClientContext& context) {
-                                        response.Clear();
-                                        return stub->Committed(&context, request, &response);
-                                      }));
+        RETURN_IF_ERROR(CallWithRetry(
+            stream->channel(), stream->address(), options_.reconnect_deadline,
+            options_.reconnect_deadline,
+            [&](grpc::ClientContext& context) {
+              response.Clear();
+              return stub->Committed(&context, request, &response);
+            },
+            options_.cancelled));
         for (const std::string& bytes : response.trace_ids()) {
           ASSIGN_OR_RETURN(const TraceId id, TraceIdFromBytes(bytes));
           here.insert(id);

@@ -4,6 +4,7 @@
 #define KVP_STORAGE_TRACE_WRITER_H_
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <string>
 #include <vector>
@@ -34,6 +35,9 @@ class TraceWriter {
     int64_t window_bytes = int64_t{64} << 20;
     // How long a shard may be unreachable, at the start or later, before a call fails.
     absl::Duration reconnect_deadline = absl::Seconds(30);
+    // Where set: asked a few times a second, on several threads, while a shard can't be reached;
+    // once it is true the deadline has come. What a shard answers is waited for all the same.
+    std::function<bool()> cancelled;
 
     absl::Status Validate() const;
   };

@@ -96,6 +96,28 @@ TEST_F(BadInputTest, AMalformedPromptsLineIsNamedByFileAndNumber) {
       {prompts + ":2: ", "prompt", "7"});
 }
 
+TEST_F(BadInputTest, NumbersThatCollectCannotMeanAreUsageErrors) {
+  const std::vector<std::string> collect = {"collect",   "--model",  CopyModel(),  "--generate",
+                                            "retrieval", "--text",   "novel.txt",  "--count",
+                                            "1",         "--shards", "127.0.0.1:1"};
+  for (const char* flag :
+       {"needles=0", "questions=0", "questions=29", "context-tokens=-1", "context-tokens=4096"}) {
+    const std::vector<std::string> parts = absl::StrSplit(flag, '=');
+    std::vector<std::string> arguments = collect;
+    arguments.push_back(absl::StrCat("--", flag));
+    ExpectRefused(arguments, 2, {"--" + parts[0], "\"" + parts[1] + "\""});
+  }
+}
+
+TEST_F(BadInputTest, AMalformedDatasetLineIsNamedByFileNumberAndField) {
+  const std::string data = folder_ + "/boolq.jsonl";
+  ASSERT_OK(WriteFileAtomically(
+      data, {"{\"question\": \"q\", \"passage\": \"p\", \"answer\": \"maybe\"}\n"}));
+  ExpectRefused({"collect", "--model", CopyModel(), "--generate", "boolq", "--data", data,
+                 "--shards", "127.0.0.1:1"},
+                1, {data + ":1: ", "answer", "maybe"});
+}
+
 TEST_F(BadInputTest, AShardThatCannotBeReachedIsNamed) {
   const std::string prompts = folder_ + "/prompts.jsonl";
   ASSERT_OK(WriteFileAtomically(prompts, {"{\"prompt\": \"It is\", \"answer\": \" so\"}\n"}));

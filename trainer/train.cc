@@ -1,6 +1,5 @@
 // The trainer's main: flags, signals, MPI, the order of things.
 
-#include <dlfcn.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -11,7 +10,6 @@
 #include <string>
 #include <utility>
 
-#include "ATen/Parallel.h"
 #include "absl/flags/flag.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
@@ -28,6 +26,7 @@
 #include "util/file.h"
 #include "util/logging.h"
 #include "util/malloc_tuning.h"
+#include "util/math_threads.h"
 #include "util/status_macros.h"
 
 ABSL_FLAG(std::string, shards, "",
@@ -82,14 +81,6 @@ std::atomic<bool> stop_requested{false};
 static_assert(std::atomic<bool>::is_always_lock_free, "a signal handler sets it");
 
 void RequestStop(int) { stop_requested = true; }
-
-void SetThreads(int threads) {
-  at::set_num_threads(threads);
-  // OpenBLAS has threads of its own, of which torch doesn't know.
-  if (void* set = dlsym(RTLD_DEFAULT, "openblas_set_num_threads"); set != nullptr) {
-    reinterpret_cast<void (*)(int)>(set)(threads);
-  }
-}
 
 kvp::TrainingOptions OptionsOfFlags() {
   kvp::TrainingOptions options;
@@ -238,7 +229,7 @@ int main(int argc, char** argv) {
         "--connect-deadline: ", absl::FormatDuration(absl::GetFlag(FLAGS_connect_deadline)),
         " is below 0"));
   }
-  SetThreads(absl::GetFlag(FLAGS_threads));
+  kvp::SetMathThreads(absl::GetFlag(FLAGS_threads));
 
   absl::Status status;
   int rank = 0;

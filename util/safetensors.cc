@@ -131,6 +131,15 @@ SafetensorsFile::~SafetensorsFile() {
   if (data_ != nullptr) munmap(const_cast<char*>(data_), size_);
 }
 
+void SafetensorsFile::ReleasePages(const SafetensorsEntry& entry) const {
+  // Only pages that are this entry's alone.
+  const auto page = static_cast<size_t>(sysconf(_SC_PAGESIZE));
+  const auto offset = static_cast<size_t>(entry.bytes.data() - data_);
+  const size_t begin = (offset + page - 1) / page * page;
+  const size_t end = (offset + entry.bytes.size()) / page * page;
+  if (begin < end) madvise(const_cast<char*>(data_) + begin, end - begin, MADV_DONTNEED);
+}
+
 absl::Status SafetensorsFile::Parse() {
   if (size_ < kLengthBytes) {
     return absl::InvalidArgumentError(

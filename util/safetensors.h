@@ -48,6 +48,10 @@ class SafetensorsFile {
   // NOT_FOUND naming the file and the tensor.
   absl::StatusOr<const SafetensorsEntry*> Find(absl::string_view name) const;
 
+  // Says that the bytes of one of this file's entries won't be read soon: memory holds them no
+  // longer. Reading them again reads the file again.
+  void ReleasePages(const SafetensorsEntry& entry) const;
+
  private:
   explicit SafetensorsFile(std::string path) : path_(std::move(path)) {}
   absl::Status Parse();

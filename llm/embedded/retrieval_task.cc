@@ -43,13 +43,6 @@ bool EndsWithAbbreviation(absl::string_view text) {
 
 }  // namespace
 
-uint64_t SplitMix64::Next() {
-  uint64_t z = state_ += 0x9e3779b97f4a7c15;
-  z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9;
-  z = (z ^ (z >> 27)) * 0x94d049bb133111eb;
-  return z ^ (z >> 31);
-}
-
 std::string RetrievalTask::FullText() const {
   std::string text = context;
   for (const Question& question : questions) {

@@ -26,38 +26,14 @@
 #include <cstdint>
 #include <functional>
 #include <string>
-#include <utility>
 #include <vector>
 
 #include "absl/container/flat_hash_set.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
+#include "util/split_mix64.h"
 
 namespace kvp {
-
-// Deterministic generator of 64-bit numbers (SplitMix64, Steele et al. 2014).
-// Unlike the distributions of <random>, what it draws is the same with every
-// standard library.
-class SplitMix64 {
- public:
-  explicit SplitMix64(uint64_t seed) : state_(seed) {}
-
-  uint64_t Next();
-  // Uniform in [0, bound); bound > 0.
-  size_t Below(size_t bound) { return Next() % bound; }
-  // Uniform in [0, 1).
-  double Uniform() { return (Next() >> 11) * 0x1.0p-53; }
-
-  template <typename T>
-  void Shuffle(std::vector<T>* items) {
-    for (size_t i = items->size(); i > 1; --i) {
-      std::swap((*items)[i - 1], (*items)[Below(i)]);
-    }
-  }
-
- private:
-  uint64_t state_;
-};
 
 struct RetrievalOptions {
   int needles = 28;

@@ -62,12 +62,6 @@ std::vector<std::pair<std::string, std::string>> Needles(const std::string& cont
   return needles;
 }
 
-TEST(SplitMix64Test, DrawsTheReferenceSequence) {
-  SplitMix64 random(1234567);  // From the published C program.
-  EXPECT_EQ(random.Next(), 6457827717110365317u);
-  EXPECT_EQ(random.Next(), 3203168211198807973u);
-}
-
 TEST(SplitSentencesTest, EndsAtFullStopsOutsideAbbreviations) {
   EXPECT_THAT(SplitSentences("Mr. Elton went. \"Oh! do stay,\" said Mrs. Weston.\" And"),
               ElementsAre(" Mr. Elton went.", " \"Oh!", " do stay,\" said Mrs. Weston.\"", " And"));

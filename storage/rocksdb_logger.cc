@@ -14,6 +14,8 @@ namespace kvp {
 namespace {
 
 constexpr size_t kMaxMessageBytes = 2000;
+// In warnings and errors that nobody hears of otherwise.
+constexpr const char* kOfConsequence[] = {"Background IO error", "dropping ", "free space"};
 
 class RocksdbLogger final : public rocksdb::Logger {
  public:
@@ -26,9 +28,11 @@ class RocksdbLogger final : public rocksdb::Logger {
   void Logv(const char* format, va_list arguments) override {
     char message[kMaxMessageBytes];
     std::vsnprintf(message, sizeof(message), format, arguments);
-    // Said once of every database with files that were taken in: they never have one.
-    if (absl::StrContains(message, "without unique ID")) return;
-    LogWarning(absl::StrCat(name_, ": RocksDB: ", absl::StripAsciiWhitespace(message)));
+    for (const char* consequence : kOfConsequence) {
+      if (!absl::StrContains(message, consequence)) continue;
+      LogWarning(absl::StrCat(name_, ": RocksDB: ", absl::StripAsciiWhitespace(message)));
+      return;
+    }
   }
   using Logger::Logv;
 

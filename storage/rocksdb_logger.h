@@ -10,8 +10,9 @@
 
 namespace kvp {
 
-// Gives warnings and errors, each after `name`, to util/logging; the rest is dropped. RocksDB's own
-// logger would write to a file beside the data, and end the process once the disk is full.
+// Gives warnings of failed writes and of damage, each after `name`, to util/logging; the rest is
+// dropped. RocksDB's own logger would write to a file beside the data, and end the process once the
+// disk is full.
 std::shared_ptr<rocksdb::Logger> NewRocksdbLogger(const std::string& name);
 
 }  // namespace kvp

@@ -35,6 +35,10 @@ ABSL_FLAG(
     int, sorted_file_kib, 4096,
     "Batches of at least this many KiB are written as a sorted file of their own, smaller ones "
     "through the log.");
+ABSL_FLAG(
+    int, write_buffer_mib, 64,
+    "Blocks that went through the log and are held in memory, in MiB, before they are written "
+    "to a file.");
 ABSL_FLAG(int, queue_mib, 64,
           "Blocks received but not yet written, in MiB, before reading pauses.");
 ABSL_FLAG(absl::Duration, drain_deadline, absl::Seconds(10),
@@ -65,6 +69,7 @@ kvp::ShardServer::Options OptionsFromFlags() {
   options.shard.max_bytes = absl::GetFlag(FLAGS_max_bytes);
   options.shard.sweep_older_than = absl::GetFlag(FLAGS_sweep_older_than);
   options.shard.sorted_file_bytes = int64_t{absl::GetFlag(FLAGS_sorted_file_kib)} << 10;
+  options.shard.write_buffer_bytes = int64_t{absl::GetFlag(FLAGS_write_buffer_mib)} << 20;
   options.queue.capacity_bytes = int64_t{absl::GetFlag(FLAGS_queue_mib)} << 20;
   return options;
 }

@@ -25,6 +25,7 @@
 #include <map>
 #include <memory>
 #include <optional>
+#include <set>
 #include <string>
 #include <utility>
 #include <vector>
@@ -189,12 +190,13 @@ class Shard {
 
   explicit Shard(Options options);
 
-  absl::Status OpenForReading();
+  absl::Status LoadForReading();
   absl::Status OpenForWriting();
-  absl::StatusOr<std::vector<TraceId>> ListedCommits();
+  absl::StatusOr<std::optional<CommitList::Contents>> ListedCommits();
+  std::set<std::string> LogFiles() const;
   // Opens the database and takes from it what is kept in memory. DATA_LOSS unless all of `listed`
   // are committed in it.
-  absl::Status Load(const std::vector<TraceId>& listed, bool read_only);
+  absl::Status Load(const std::optional<CommitList::Contents>& listed, bool read_only);
   absl::Status OpenDatabase(bool read_only);
   void CloseDatabase();
   absl::Status LoadIdentity();
@@ -207,6 +209,7 @@ class Shard {
   absl::Status RemoveOrphans(uint64_t epoch) ABSL_EXCLUSIVE_LOCKS_REQUIRED(write_mutex_);
   absl::Status CheckComplete(const TraceRecord& record, const TraceId& id,
                              const ShardIdentity& identity) const;
+  absl::Status ForEachRecord(const std::function<absl::Status(TraceRecord record)>& consume) const;
   // Calls `consume` for every entry whose key begins with `prefix`.
   absl::Status ScanIndex(
       absl::string_view prefix,

@@ -1,7 +1,12 @@
 // How a shard is opened, and what it says of damaged files then.
 
+#include <sys/resource.h>
+
 #include <algorithm>
+#include <iterator>
 #include <memory>
+#include <optional>
+#include <set>
 #include <string>
 #include <utility>
 #include <vector>
@@ -32,7 +37,7 @@ constexpr char kIndex[] = "index";
 constexpr char kRecords[] = "records";
 constexpr uint64_t kMaxWalBytes = uint64_t{512} << 20;
 // Of a reader, while a server has the shard open.
-constexpr int kReaderTries = 5;
+constexpr int kReaderTries = 10;
 constexpr absl::Duration kReaderPause = absl::Milliseconds(20);
 
 rocksdb::ColumnFamilyOptions SmallFamilyOptions() {
@@ -80,6 +85,14 @@ std::vector<rocksdb::ColumnFamilyDescriptor> Families(int64_t write_buffer_bytes
           {kRecords, SmallFamilyOptions()}};
 }
 
+// RocksDB keeps every table open, and there is one for every few megabytes.
+void RaiseOpenFileLimit() {
+  rlimit limit{};
+  if (getrlimit(RLIMIT_NOFILE, &limit) != 0 || limit.rlim_cur == limit.rlim_max) return;
+  limit.rlim_cur = limit.rlim_max;
+  setrlimit(RLIMIT_NOFILE, &limit);
+}
+
 // OK where the folder holds a shard's database.
 absl::Status CheckIsShard(const rocksdb::DBOptions& options, const std::string& dir) {
   std::vector<std::string> names;
@@ -121,35 +134,58 @@ std::string SuspectFiles(rocksdb::Env* env, const std::string& dir, absl::string
 
 absl::StatusOr<std::unique_ptr<Shard>> Shard::Open(Options options) {
   RETURN_IF_ERROR(options.Validate());
+  RaiseOpenFileLimit();
   std::unique_ptr<Shard> shard(new Shard(std::move(options)));
-  RETURN_IF_ERROR(shard->options_.read_only ? shard->OpenForReading() : shard->OpenForWriting());
+  RETURN_IF_ERROR(shard->options_.read_only ? shard->LoadForReading() : shard->OpenForWriting());
   return shard;
 }
 
-absl::Status Shard::OpenForReading() {
-  // A server may delete files that the manifest named a moment ago.
+std::set<std::string> Shard::LogFiles() const {
+  std::vector<std::string> names;
+  Environment()->GetChildren(options_.dir, &names);
+  std::set<std::string> logs;
+  for (std::string& name : names) {
+    if (absl::EndsWith(name, ".log")) logs.insert(std::move(name));
+  }
+  return logs;
+}
+
+absl::Status Shard::LoadForReading() {
+  // A server may write meanwhile, and the manifest is read before the logs. A table that it named a
+  // moment ago may be gone, or, what goes unnoticed, a log whose end was turned into tables that it
+  // didn't name yet.
   for (int tries = 1;; ++tries) {
-    ASSIGN_OR_RETURN(const std::vector<TraceId> listed, ListedCommits());
-    const absl::Status status = Load(listed, /*read_only=*/true);
+    const std::set<std::string> before = LogFiles();
+    ASSIGN_OR_RETURN(const std::optional<CommitList::Contents> listed, ListedCommits());
+    absl::Status status = Load(listed, /*read_only=*/true);
+    const std::set<std::string> after = LogFiles();
+    const bool moved = !std::includes(after.begin(), after.end(), before.begin(), before.end());
     const bool damaged = absl::IsDataLoss(status) || absl::IsInternal(status);
-    if (!damaged || tries == kReaderTries) return status;
+    if (!moved && !damaged) return status;
+    if (tries == kReaderTries) {
+      return damaged ? status
+                     : absl::UnavailableError(absl::StrCat(
+                           options_.dir, ": the logs change faster than they can be read"));
+    }
     absl::SleepFor(kReaderPause);
   }
 }
 
 absl::Status Shard::OpenForWriting() {
-  ASSIGN_OR_RETURN(const std::vector<TraceId> listed, ListedCommits());
   // First without touching anything: to open a database for writing deletes the files that a
   // damaged manifest doesn't name any more, and what follows the first damage in a log.
-  const absl::Status looked = Load(listed, /*read_only=*/true);
-  CloseDatabase();
-  const bool none_yet = absl::IsNotFound(looked) || absl::IsFailedPrecondition(looked);
-  if (!looked.ok() && !(none_yet && listed.empty())) {
-    return absl::Status(looked.code(),
-                        absl::StrCat(looked.message(),
-                                     SuspectFiles(Environment(), options_.dir, looked.message())));
+  absl::Status status = LoadForReading();
+  ASSIGN_OR_RETURN(const std::optional<CommitList::Contents> listed, ListedCommits());
+  const bool none_yet = absl::IsNotFound(status) || absl::IsFailedPrecondition(status);
+  if (status.ok() || (none_yet && (!listed.has_value() || listed->ids.empty()))) {
+    status = Load(listed, /*read_only=*/false);
   }
-  RETURN_IF_ERROR(Load(listed, /*read_only=*/false));
+  if (!status.ok()) {
+    CloseDatabase();
+    if (!absl::IsDataLoss(status)) return status;
+    return absl::DataLossError(absl::StrCat(
+        status.message(), SuspectFiles(Environment(), options_.dir, status.message())));
+  }
   RETURN_IF_ERROR(Recover());
   ASSIGN_OR_RETURN(const int64_t swept, Sweep(options_.sweep_older_than));
   if (swept > 0) {
@@ -158,32 +194,42 @@ absl::Status Shard::OpenForWriting() {
   return absl::OkStatus();
 }
 
-absl::StatusOr<std::vector<TraceId>> Shard::ListedCommits() {
+absl::StatusOr<std::optional<CommitList::Contents>> Shard::ListedCommits() {
   absl::MutexLock lock(&write_mutex_);
   ASSIGN_OR_RETURN(std::optional<CommitList::Contents> contents, commits_.Read());
-  if (!contents.has_value()) return std::vector<TraceId>();
-  if (contents->damaged > 0) {
+  if (contents.has_value() && contents->damaged > 0) {
     LogWarning(absl::StrCat(options_.dir, "/commits: ", contents->damaged, " damaged entries"));
   }
-  return std::move(contents->ids);
+  return contents;
 }
 
-absl::Status Shard::Load(const std::vector<TraceId>& listed, bool read_only) {
+absl::Status Shard::Load(const std::optional<CommitList::Contents>& listed, bool read_only) {
   CloseDatabase();
   RETURN_IF_ERROR(OpenDatabase(read_only));
   RETURN_IF_ERROR(LoadIdentity());
   RETURN_IF_ERROR(LoadCommitted());
+  if (!listed.has_value()) return absl::OkStatus();
+  const std::set<TraceId> ids(listed->ids.begin(), listed->ids.end());
   int64_t lost = 0;
   const TraceId* first_lost = nullptr;
-  for (const TraceId& id : listed) {
+  for (const TraceId& id : ids) {
     if (IsCommitted(id)) continue;
     if (lost++ == 0) first_lost = &id;
   }
-  if (lost == 0) return absl::OkStatus();
-  return absl::DataLossError(
-      absl::StrCat(options_.dir, ": ", lost, " committed traces are gone, the first ",
-                   TraceIdText(*first_lost), "; they are listed in ", options_.dir,
-                   "/commits: without that file the shard opens with what is left"));
+  if (lost > 0) {
+    return absl::DataLossError(
+        absl::StrCat(options_.dir, ": ", lost, " committed traces are gone, the first ",
+                     TraceIdText(*first_lost), "; they are listed in ", options_.dir,
+                     "/commits: without that file the shard opens with what is left"));
+  }
+  if (!options_.read_only || listed->damaged > 0) return absl::OkStatus();
+  // What was committed since the list was read may have blocks in tables that the manifest, when it
+  // was read, didn't name yet.
+  absl::MutexLock lock(&mutex_);
+  for (auto trace = committed_.begin(); trace != committed_.end();) {
+    trace = ids.count(trace->first) > 0 ? std::next(trace) : committed_.erase(trace);
+  }
+  return absl::OkStatus();
 }
 
 rocksdb::Env* Shard::Environment() const {
@@ -197,6 +243,8 @@ absl::Status Shard::OpenDatabase(bool read_only) {
   db_options.max_background_jobs = 2;
   db_options.max_total_wal_size = kMaxWalBytes;
   db_options.info_log = NewRocksdbLogger(options_.dir);
+  // A log that a server is writing has no proper end.
+  if (read_only) db_options.info_log->SetInfoLogLevel(rocksdb::InfoLogLevel::FATAL_LEVEL);
   db_options.listeners.push_back(std::make_shared<StopListener>(stopped_once_));
   // Everything is in the log.
   db_options.avoid_flush_during_shutdown = true;
@@ -258,7 +306,7 @@ absl::Status Shard::LoadCommitted() {
     absl::MutexLock lock(&mutex_);
     committed_.clear();
   }
-  return List("", [this](TraceRecord record) -> absl::Status {
+  return ForEachRecord([this](TraceRecord record) -> absl::Status {
     ASSIGN_OR_RETURN(const TraceId id, TraceIdFromBytes(record.trace_id()));
     absl::MutexLock lock(&mutex_);
     committed_[id] = {record.split(), record.entries()};

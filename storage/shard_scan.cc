@@ -27,8 +27,8 @@ constexpr size_t kBlocksAhead = 8;
 
 }  // namespace
 
-absl::Status Shard::List(const std::string& split,
-                         const std::function<absl::Status(TraceRecord record)>& consume) const {
+absl::Status Shard::ForEachRecord(
+    const std::function<absl::Status(TraceRecord record)>& consume) const {
   std::unique_ptr<rocksdb::Iterator> iterator(db_->NewIterator(rocksdb::ReadOptions(), records_));
   for (iterator->SeekToFirst(); iterator->Valid(); iterator->Next()) {
     TraceRecord record;
@@ -38,10 +38,20 @@ absl::Status Shard::List(const std::string& split,
       return absl::DataLossError(absl::StrCat(options_.dir, ": the record of trace ",
                                               iterator->key().ToString(true), " is damaged"));
     }
-    if (!split.empty() && record.split() != split) continue;
     RETURN_IF_ERROR(consume(std::move(record)));
   }
   return FromRocksdb(iterator->status(), absl::StrCat(options_.dir, ": records"));
+}
+
+absl::Status Shard::List(const std::string& split,
+                         const std::function<absl::Status(TraceRecord record)>& consume) const {
+  return ForEachRecord([&](TraceRecord record) -> absl::Status {
+    if (!split.empty() && record.split() != split) return absl::OkStatus();
+    ASSIGN_OR_RETURN(const TraceId id, TraceIdFromBytes(record.trace_id()));
+    // Else it came while the shard was opened.
+    if (!IsCommitted(id)) return absl::OkStatus();
+    return consume(std::move(record));
+  });
 }
 
 absl::Status Shard::ScanIndex(
@@ -137,6 +147,10 @@ absl::Status Shard::ScanAll(const BlockConsumer& consume) const {
   return ScanIndex("", [&](const HeadBlockKey& key, const IndexEntry& entry) -> absl::Status {
     const rocksdb::Status got =
         db_->Get(read_options, blocks_, EncodeBlockKey({entry.epoch, key}), &value);
+    // Else it came while the shard was opened.
+    if (got.IsNotFound() && options_.read_only && !IsCommitted(key.trace_id)) {
+      return absl::OkStatus();
+    }
     absl::StatusOr<absl::string_view> encoded = ToView(value);
     if (!got.ok()) encoded = absl::DataLossError(got.ToString());
     const absl::Status status = consume(key, encoded);

@@ -1,5 +1,7 @@
 #include "storage/shard.h"
 
+#include <sys/resource.h>
+
 #include <filesystem>
 #include <fstream>
 #include <functional>
@@ -347,6 +349,14 @@ class SortedShardTest : public ShardTest {
     ShardTest::SetUp();
   }
 
+  int64_t FilesWithSuffix(const std::string& suffix) const {
+    int64_t count = 0;
+    for (const auto& file : std::filesystem::directory_iterator(options_.dir)) {
+      count += absl::EndsWith(file.path().filename().string(), suffix);
+    }
+    return count;
+  }
+
   int64_t FilesWithPrefix(const std::string& prefix) const {
     int64_t count = 0;
     for (const auto& file : std::filesystem::directory_iterator(options_.dir)) {
@@ -397,6 +407,24 @@ TEST_F(SortedShardTest, OpeningRemovesWhatACrashLeft) {
   EXPECT_THAT(Scan({1, 1}, ""), ElementsAre("1/0", "1/1", "1/2", "2/0", "2/1", "2/2"));
   ASSERT_OK_AND_ASSIGN(const Shard::Stats stats, shard_->GetStats());
   EXPECT_EQ(stats.blocks, 36);
+}
+
+TEST_F(SortedShardTest, MoreFilesThanTheProcessMayOpenByDefault) {
+  rlimit limit{};
+  ASSERT_EQ(getrlimit(RLIMIT_NOFILE, &limit), 0);
+  const rlim_t before = limit.rlim_cur;
+  limit.rlim_cur = 64;
+  ASSERT_EQ(setrlimit(RLIMIT_NOFILE, &limit), 0);
+  Open();
+  for (uint32_t number = 1; number <= 60; ++number) Write(number, 4, 4, "train");
+  limit.rlim_cur = 64;
+  shard_.reset();
+  ASSERT_EQ(setrlimit(RLIMIT_NOFILE, &limit), 0);
+  Open();
+  EXPECT_GT(FilesWithSuffix(".sst"), 60);
+  EXPECT_EQ(Scan({1, 1}, "").size(), 60u);
+  limit.rlim_cur = before;
+  setrlimit(RLIMIT_NOFILE, &limit);
 }
 
 TEST_F(SortedShardTest, AFullShardRefusesBlocksAndKeepsWhatItHas) {

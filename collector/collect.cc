@@ -18,6 +18,7 @@
 #include "collector/prompt_source.h"
 #include "collector/worker.h"
 #include "llm/decoder.h"
+#include "llm/decoder_flags.h"
 #include "llm/model_config.h"
 #include "llm/tokenizer.h"
 #include "nlohmann/json.hpp"
@@ -53,8 +54,6 @@ ABSL_FLAG(
     "the bytes.");
 ABSL_FLAG(bool, record_queries, false,
           "Store the prompts' queries too, for policies that need them offline.");
-ABSL_FLAG(std::string, device, "cpu", "cpu, cuda or cuda:N.");
-ABSL_FLAG(std::string, dtype, "float32", "float32, bfloat16 or float16: what the model runs in.");
 ABSL_FLAG(int64_t, threads, 1, "Compute threads.");
 ABSL_FLAG(int64_t, chunk_tokens, 512, "Tokens of a chunk of prefill: bounds its memory.");
 ABSL_FLAG(int64_t, batch, 1, "Prompts that run together; each trace is as it would be alone.");
@@ -191,15 +190,14 @@ absl::Status Run() {
   }
   const std::string directory = absl::GetFlag(FLAGS_model);
   // Loading weights may take minutes: first everything else that can be wrong.
+  const Decoder::Options decoder_options = DecoderOptionsFromFlags();
   ASSIGN_OR_RETURN(const ModelConfig config, LoadModelConfig(directory));
   ASSIGN_OR_RETURN(const std::unique_ptr<Tokenizer> tokenizer,
                    Tokenizer::Load(directory + "/tokenizer.json"));
   ASSIGN_OR_RETURN(const std::unique_ptr<PromptSource> source,
-                   PromptsFromFlags(config.max_positions, tokenizer.get()));
+                   PromptsFromFlags(directory, config.max_model_len(decoder_options.max_model_len),
+                                    tokenizer.get()));
 
-  Decoder::Options decoder_options;
-  decoder_options.devices = absl::StrSplit(absl::GetFlag(FLAGS_device), ',');
-  decoder_options.dtype = absl::GetFlag(FLAGS_dtype);
   ASSIGN_OR_RETURN(const std::unique_ptr<Decoder> decoder,
                    Decoder::Load(directory, decoder_options));
 

@@ -40,6 +40,56 @@ absl::StatusOr<std::string> TextField(const nlohmann::json& value, absl::string_
   return text;
 }
 
+// [{"role": TEXT, "content": TEXT}, …]
+absl::StatusOr<std::vector<ChatMessage>> Messages(const nlohmann::json& value,
+                                                  absl::string_view place) {
+  if (!value.is_array() || value.empty()) {
+    return absl::InvalidArgumentError(absl::StrCat(place, ": field messages is ", ShownValue(value),
+                                                   ": it must be a list with messages in it"));
+  }
+  std::vector<ChatMessage> messages;
+  for (const nlohmann::json& json : value) {
+    const std::string name = absl::StrCat("messages[", messages.size(), "]");
+    if (!json.is_object() || json.size() != 2 || !json.contains("role") ||
+        !json.contains("content")) {
+      return absl::InvalidArgumentError(
+          absl::StrCat(place, ": field ", name, " is ", ShownValue(json),
+                       ": it must be {\"role\": \"…\", \"content\": \"…\"}"));
+    }
+    ChatMessage& message = messages.emplace_back();
+    ASSIGN_OR_RETURN(message.role, TextField(json["role"], name + ".role", place));
+    ASSIGN_OR_RETURN(message.content, TextField(json["content"], name + ".content", place));
+  }
+  return messages;
+}
+
+// What fields there must be, and which have no place beside each other.
+absl::Status CheckFields(const Prompt& prompt, const nlohmann::json& object,
+                         absl::string_view place) {
+  if (prompt.text.empty() && prompt.messages.empty()) {
+    return absl::InvalidArgumentError(
+        absl::StrCat(place, ": field prompt is missing in ", ShownValue(object)));
+  }
+  if (!prompt.text.empty() && !prompt.messages.empty()) {
+    return absl::InvalidArgumentError(absl::StrCat(place, ": field prompt is ", Shown(prompt.text),
+                                                   ": there are messages instead of it"));
+  }
+  if (prompt.messages.empty() || prompt.messages.back().role != "assistant") {
+    return absl::OkStatus();
+  }
+  if (prompt.answer.has_value()) {
+    return absl::InvalidArgumentError(
+        absl::StrCat(place, ": field answer is ", Shown(*prompt.answer),
+                     ": the last message is the assistant's already"));
+  }
+  if (prompt.messages.size() == 1) {
+    return absl::InvalidArgumentError(
+        absl::StrCat(place, ": field messages is ", ShownValue(object["messages"]),
+                     ": the assistant's answer needs a message before it"));
+  }
+  return absl::OkStatus();
+}
+
 }  // namespace
 
 absl::StatusOr<Prompt> ParsePrompt(absl::string_view json, const std::string& path, int64_t line) {
@@ -58,27 +108,20 @@ absl::StatusOr<Prompt> ParsePrompt(absl::string_view json, const std::string& pa
   Prompt prompt;
   prompt.line = line;
   for (const auto& [name, value] : object.items()) {
-    if (name == "messages") {
-      return absl::UnimplementedError(absl::StrCat(place, ": field messages is ", ShownValue(value),
-                                                   ": chat templates aren't supported; render the "
-                                                   "conversation and pass it as a plain prompt, ",
-                                                   "{\"prompt\": \"…\"}"));
-    }
     if (name == "prompt") {
       ASSIGN_OR_RETURN(prompt.text, TextField(value, name, place));
+    } else if (name == "messages") {
+      ASSIGN_OR_RETURN(prompt.messages, Messages(value, place));
     } else if (name == "answer") {
       if (value.is_null()) continue;
       ASSIGN_OR_RETURN(prompt.answer, TextField(value, name, place));
     } else {
       return absl::InvalidArgumentError(absl::StrCat(place, ": unknown field ", Shown(name), " = ",
                                                      ShownValue(value),
-                                                     "; known are prompt and answer"));
+                                                     "; known are prompt, messages and answer"));
     }
   }
-  if (prompt.text.empty()) {
-    return absl::InvalidArgumentError(
-        absl::StrCat(place, ": field prompt is missing in ", ShownValue(object)));
-  }
+  RETURN_IF_ERROR(CheckFields(prompt, object, place));
   return prompt;
 }
 

@@ -13,9 +13,11 @@
 #include "collector/datasets/dialogue.h"
 #include "collector/datasets/oasst2.h"
 #include "collector/datasets/task_prompts.h"
+#include "llm/chat_template.h"
 #include "llm/tasks/question_set.h"
 #include "llm/tasks/ruler.h"
 #include "util/file.h"
+#include "util/logging.h"
 #include "util/status_macros.h"
 
 ABSL_FLAG(std::string, prompts, "",
@@ -159,8 +161,21 @@ absl::StatusOr<std::unique_ptr<PromptSource>> RulerFromFlags(int64_t window,
   return RulerPrompts(std::move(options), absl::GetFlag(FLAGS_count), tokenizer);
 }
 
-absl::StatusOr<std::unique_ptr<PromptSource>> ThreadsFromFlags(int64_t window,
+absl::StatusOr<EncodeDialogue> DialogueOf(const std::string& model_directory,
+                                          const Tokenizer* tokenizer) {
+  absl::StatusOr<std::unique_ptr<ChatTemplate>> chat = ChatTemplate::Load(model_directory);
+  if (chat.ok()) return ChatDialogue(tokenizer, *std::move(chat));
+  if (!absl::IsNotFound(chat.status())) return chat.status();
+  LogInfo(absl::StrCat(model_directory,
+                       " has no chat template: conversations are written as \"User: …\" and "
+                       "\"Assistant: …\""));
+  return PlainDialogue(tokenizer);
+}
+
+absl::StatusOr<std::unique_ptr<PromptSource>> ThreadsFromFlags(const std::string& model_directory,
+                                                               int64_t window,
                                                                const Tokenizer* tokenizer) {
+  ASSIGN_OR_RETURN(EncodeDialogue dialogue, DialogueOf(model_directory, tokenizer));
   ThreadOptions options;
   options.count = absl::GetFlag(FLAGS_count);
   options.seed = absl::GetFlag(FLAGS_seed);
@@ -170,7 +185,7 @@ absl::StatusOr<std::unique_ptr<PromptSource>> ThreadsFromFlags(int64_t window,
   if (options.continuation_tokens == 0) {
     options.continuation_tokens = window - options.context_tokens;
   }
-  return Oasst2Prompts(absl::GetFlag(FLAGS_data), options, PlainDialogue(tokenizer));
+  return Oasst2Prompts(absl::GetFlag(FLAGS_data), options, std::move(dialogue));
 }
 
 }  // namespace
@@ -201,10 +216,12 @@ std::string PromptUsageProblem() {
   return "";
 }
 
-absl::StatusOr<std::unique_ptr<PromptSource>> PromptsFromFlags(int64_t max_positions,
+absl::StatusOr<std::unique_ptr<PromptSource>> PromptsFromFlags(const std::string& model_directory,
+                                                               int64_t max_positions,
                                                                const Tokenizer* tokenizer) {
   const std::string generate = absl::GetFlag(FLAGS_generate);
-  if (generate.empty()) return FilePrompts(absl::GetFlag(FLAGS_prompts), tokenizer);
+  if (generate.empty())
+    return FilePrompts(absl::GetFlag(FLAGS_prompts), tokenizer, model_directory);
   const int64_t context_tokens = absl::GetFlag(FLAGS_context_tokens);
   if (context_tokens >= max_positions) {
     return absl::OutOfRangeError(
@@ -213,7 +230,7 @@ absl::StatusOr<std::unique_ptr<PromptSource>> PromptsFromFlags(int64_t max_posit
   }
   const int64_t window = std::min(max_positions, kDefaultWindow);
   if (generate == "ruler") return RulerFromFlags(window, tokenizer);
-  if (generate == "oasst2") return ThreadsFromFlags(window, tokenizer);
+  if (generate == "oasst2") return ThreadsFromFlags(model_directory, window, tokenizer);
   if (IsTaskFile(generate)) {
     TaskFileOptions options;
     options.count = absl::GetFlag(FLAGS_count);

@@ -20,10 +20,12 @@ namespace kvp {
 // What is wrong with the flags, alone or taken together, in words that name flag and value; or "".
 std::string PromptUsageProblem();
 
-// The prompts that the flags ask for. `max_positions` is the model's longest sequence. `tokenizer`
+// The prompts that the flags ask for; conversations go through the chat template of the model in
+// `model_directory`. `max_positions` is the model's longest sequence. `tokenizer`
 // isn't owned and must outlive the source. OUT_OF_RANGE, naming flag and value, where they don't
 // suit the model: wrong usage, too. INVALID_ARGUMENT, NOT_FOUND or UNAVAILABLE as of the source.
-absl::StatusOr<std::unique_ptr<PromptSource>> PromptsFromFlags(int64_t max_positions,
+absl::StatusOr<std::unique_ptr<PromptSource>> PromptsFromFlags(const std::string& model_directory,
+                                                               int64_t max_positions,
                                                                const Tokenizer* tokenizer);
 
 }  // namespace kvp

@@ -29,7 +29,7 @@ absl::StatusOr<std::unique_ptr<PromptSource>> SourceOf(const std::vector<std::st
   absl::FlagSaver saver;
   EXPECT_OK(SetFlags(arguments));
   EXPECT_EQ(PromptUsageProblem(), "");
-  return PromptsFromFlags(/*max_positions=*/1024, tokenizer);
+  return PromptsFromFlags(testing::TempDir(), /*max_positions=*/1024, tokenizer);
 }
 
 TEST(PromptFlagsTest, WhatIsMissingIsNamed) {

@@ -5,7 +5,10 @@
 #include <utility>
 
 #include "absl/status/status.h"
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
+#include "absl/types/span.h"
+#include "llm/chat_template.h"
 #include "util/split_mix64.h"
 #include "util/status_macros.h"
 
@@ -25,12 +28,45 @@ absl::Status CheckOption(absl::string_view name, int64_t value, int64_t minimum)
       absl::StrCat(name, "=", value, ": it must be at least ", minimum));
 }
 
+absl::Status Prefixed(const std::string& path, const absl::Status& status) {
+  return absl::Status(status.code(), absl::StrCat(path, ": ", status.message()));
+}
+
+// A file's prompt as text.
+struct RenderedPrompt {
+  std::string text;
+  // Whether the chat template has put the tokens that belong before a text.
+  bool is_chat = false;
+  // The text with the assistant's last message; empty where the model is to go on by itself.
+  std::string with_answer;
+};
+
+absl::StatusOr<RenderedPrompt> Render(const Prompt& prompt, const ChatTemplate& chat) {
+  const bool has_answer = prompt.messages.back().role == "assistant";
+  const absl::Span<const ChatMessage> messages = prompt.messages;
+  RenderedPrompt rendered;
+  rendered.is_chat = true;
+  ASSIGN_OR_RETURN(rendered.text, chat.Render(messages.subspan(0, messages.size() - has_answer),
+                                              /*add_generation_prompt=*/true));
+  if (!has_answer) return rendered;
+  ASSIGN_OR_RETURN(rendered.with_answer, chat.Render(messages, /*add_generation_prompt=*/false));
+  if (!absl::StartsWith(rendered.with_answer, rendered.text)) {
+    return absl::InvalidArgumentError(
+        "the chat template doesn't write the last message behind what it asks an assistant to "
+        "begin with; give it as \"answer\" instead");
+  }
+  return rendered;
+}
+
 class FilePromptSource : public PromptSource {
  public:
-  FilePromptSource(std::string path, std::vector<Prompt> prompts, const Tokenizer* tokenizer)
+  // `rendered` has as many members as `prompts`.
+  FilePromptSource(std::string path, std::vector<Prompt> prompts,
+                   std::vector<RenderedPrompt> rendered, const Tokenizer* tokenizer)
       : path_(std::move(path)),
         task_(Stem(path_)),
         prompts_(std::move(prompts)),
+        rendered_(std::move(rendered)),
         tokenizer_(*tokenizer) {}
 
   int64_t size() const override { return static_cast<int64_t>(prompts_.size()); }
@@ -38,19 +74,35 @@ class FilePromptSource : public PromptSource {
 
   absl::StatusOr<TokenizedPrompt> Get(int64_t index) const override {
     const Prompt& prompt = prompts_[index];
+    const RenderedPrompt& rendered = rendered_[index];
     TokenizedPrompt tokenized;
     tokenized.origin = absl::StrCat(path_, ":", prompt.line);
-    tokenized.prompt = tokenizer_.EncodeSequence(prompt.text);
+    tokenized.prompt = rendered.is_chat ? tokenizer_.Encode(rendered.text)
+                                        : tokenizer_.EncodeSequence(rendered.text);
     if (prompt.answer.has_value()) {
       tokenized.continuation = tokenizer_.Encode(*prompt.answer);
+    } else if (!rendered.with_answer.empty()) {
+      tokenized.continuation = Continuation(rendered, tokenized.prompt);
     }
     return tokenized;
   }
 
  private:
+  // What follows the prompt's tokens in those of the whole; the rest by itself where a token goes
+  // across.
+  std::vector<int32_t> Continuation(const RenderedPrompt& rendered,
+                                    const std::vector<int32_t>& prompt) const {
+    const std::vector<int32_t> whole = tokenizer_.Encode(rendered.with_answer);
+    const bool is_prefix =
+        whole.size() >= prompt.size() && std::equal(prompt.begin(), prompt.end(), whole.begin());
+    if (is_prefix) return {whole.begin() + prompt.size(), whole.end()};
+    return tokenizer_.Encode(rendered.with_answer.substr(rendered.text.size()));
+  }
+
   const std::string path_;
   const std::string task_;
   const std::vector<Prompt> prompts_;
+  const std::vector<RenderedPrompt> rendered_;
   const Tokenizer& tokenizer_;
 };
 
@@ -123,16 +175,31 @@ class TextPromptSource : public PromptSource {
   const GeneratedPromptOptions options_;
 };
 
-absl::Status Prefixed(const std::string& path, const absl::Status& status) {
-  return absl::Status(status.code(), absl::StrCat(path, ": ", status.message()));
-}
-
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<PromptSource>> FilePrompts(const std::string& path,
-                                                          const Tokenizer* tokenizer) {
+                                                          const Tokenizer* tokenizer,
+                                                          const std::string& model_directory) {
   ASSIGN_OR_RETURN(std::vector<Prompt> prompts, ReadPrompts(path));
-  return std::make_unique<FilePromptSource>(path, std::move(prompts), tokenizer);
+  std::unique_ptr<ChatTemplate> chat;
+  std::vector<RenderedPrompt> rendered;
+  for (const Prompt& prompt : prompts) {
+    if (prompt.messages.empty()) {
+      rendered.push_back({prompt.text});
+      continue;
+    }
+    const std::string place = absl::StrCat(path, ":", prompt.line);
+    if (chat == nullptr) {
+      absl::StatusOr<std::unique_ptr<ChatTemplate>> loaded = ChatTemplate::Load(model_directory);
+      if (!loaded.ok()) return Prefixed(place, loaded.status());
+      chat = *std::move(loaded);
+    }
+    absl::StatusOr<RenderedPrompt> one = Render(prompt, *chat);
+    if (!one.ok()) return Prefixed(place, one.status());
+    rendered.push_back(*std::move(one));
+  }
+  return std::make_unique<FilePromptSource>(path, std::move(prompts), std::move(rendered),
+                                            tokenizer);
 }
 
 absl::StatusOr<std::unique_ptr<PromptSource>> RetrievalPrompts(

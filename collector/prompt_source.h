@@ -40,9 +40,13 @@ class PromptSource {
   virtual const std::string& task() const = 0;
 };
 
-// The prompts of a file (collector/prompt.h). `tokenizer` isn't owned and must outlive the source.
+// The prompts of a file (collector/prompt.h). Conversations go through the chat template of
+// `model_directory`, all of them at once, so that one that can't be rendered is found before any
+// work is done: errors as ChatTemplate's, with the line. `tokenizer` isn't owned and must outlive
+// the source.
 absl::StatusOr<std::unique_ptr<PromptSource>> FilePrompts(const std::string& path,
-                                                          const Tokenizer* tokenizer);
+                                                          const Tokenizer* tokenizer,
+                                                          const std::string& model_directory = "");
 
 struct GeneratedPromptOptions {
   int64_t count = 0;

@@ -54,6 +54,64 @@ TEST(PromptSourceTest, AFileGivesItsPromptsTokenised) {
   EXPECT_THAT(second.continuation, ElementsAre(' ' + 'd', ' ' + 'e'));
 }
 
+// A template in the manner of Mistral's, with white space where words are to be told apart.
+constexpr char kChatTemplate[] =
+    R"({"bos_token": "<s>", "eos_token": "</s>", "chat_template": "{{ bos_token }})"
+    R"({% for m in messages %}{% if m.role == 'user' %} U {{ m.content }} A)"
+    R"({% elif m.role == 'assistant' %} {{ m.content }} {{ eos_token }})"
+    R"({% else %}{{ raise_exception('no role ' + m.role) }}{% endif %}{% endfor %}"})";
+
+class ConversationTest : public testing::Test {
+ protected:
+  void SetUp() override {
+    directory_ = testing::TempDir() + "/chat_model";
+    ASSERT_OK(MakeDirectories(directory_));
+    ASSERT_OK(WriteFileAtomically(directory_ + "/tokenizer_config.json", {kChatTemplate}));
+  }
+
+  absl::StatusOr<std::unique_ptr<PromptSource>> Source(const std::string& lines,
+                                                       const std::string& directory) {
+    const std::string path = testing::TempDir() + "/chats.jsonl";
+    EXPECT_OK(WriteFileAtomically(path, {lines}));
+    return FilePrompts(path, &tokenizer_, directory);
+  }
+
+  const WordTokenizer tokenizer_{kVocab, /*with_begin=*/true};
+  std::string directory_;
+};
+
+TEST_F(ConversationTest, GoesThroughTheModelsTemplate) {
+  ASSERT_OK_AND_ASSIGN(const auto source,
+                       Source(R"({"messages": [{"role": "user", "content": "a b"}]}
+{"messages": [{"role": "user", "content": "a"}], "answer": " c d"}
+{"messages": [{"role": "user", "content": "a"}, {"role": "assistant", "content": "c d"}]}
+{"prompt": "a"})",
+                              directory_));
+  ASSERT_EQ(source->size(), 4);
+  ASSERT_OK_AND_ASSIGN(const TokenizedPrompt open, source->Get(0));
+  // The template has put the begin-of-sequence token.
+  EXPECT_EQ(open.prompt, tokenizer_.Encode("<s> U a b A"));
+  EXPECT_THAT(open.continuation, IsEmpty());
+  for (int i : {1, 2}) {
+    ASSERT_OK_AND_ASSIGN(const TokenizedPrompt forced, source->Get(i));
+    EXPECT_EQ(forced.prompt, tokenizer_.Encode("<s> U a A"));
+    EXPECT_EQ(forced.continuation, tokenizer_.Encode(i == 1 ? " c d" : " c d </s>"));
+  }
+  ASSERT_OK_AND_ASSIGN(const TokenizedPrompt plain, source->Get(3));
+  EXPECT_EQ(plain.prompt, tokenizer_.EncodeSequence("a"));
+}
+
+TEST_F(ConversationTest, WhatTheTemplateRefusesIsNamedBeforeAnyWork) {
+  const std::string good = R"({"messages": [{"role": "user", "content": "a"}]})";
+  EXPECT_THAT(Source(good + R"(
+{"messages": [{"role": "tool", "content": "a"}]})",
+                     directory_),
+              StatusIs(kInvalid, AllOf(HasSubstr("chats.jsonl:2: "), HasSubstr("no role tool"))));
+  EXPECT_THAT(Source(good, "/nowhere"),
+              StatusIs(absl::StatusCode::kNotFound,
+                       AllOf(HasSubstr("chats.jsonl:1: "), HasSubstr("plain prompts"))));
+}
+
 TEST(PromptSourceTest, ARetrievalTasksContextIsThePromptAndItsQuestionsFollow) {
   const WordTokenizer tokenizer(kVocab);
   GeneratedPromptOptions options;

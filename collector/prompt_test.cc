@@ -44,9 +44,36 @@ TEST(PromptTest, AMalformedLineIsNamedWithItsFieldAndValue) {
               StatusIs(kInvalid, HasSubstr("field answer is [\"y\"]")));
   EXPECT_THAT(error(R"({"prompt": "x", "anwser": "y"})"),
               StatusIs(kInvalid, HasSubstr("unknown field anwser = \"y\"")));
-  EXPECT_THAT(error(R"({"messages": [{"role": "user", "content": "x"}]})"),
-              StatusIs(absl::StatusCode::kUnimplemented,
-                       AllOf(StartsWith("in.jsonl:7: field messages"), HasSubstr("plain prompt"))));
+}
+
+TEST(PromptTest, AConversationIsAPromptToo) {
+  ASSERT_OK_AND_ASSIGN(
+      const Prompt prompt,
+      ParsePrompt(R"({"messages": [{"role": "user", "content": "x"}], "answer": "y"})", "p", 1));
+  ASSERT_EQ(prompt.messages.size(), 1);
+  EXPECT_EQ(prompt.messages[0].role, "user");
+  EXPECT_EQ(prompt.messages[0].content, "x");
+  EXPECT_THAT(prompt.answer, Optional(std::string("y")));
+}
+
+TEST(PromptTest, AMalformedConversationIsNamedWithItsFieldAndValue) {
+  const auto error = [](const std::string& json) { return ParsePrompt(json, "in.jsonl", 7); };
+  EXPECT_THAT(error(R"({"messages": "x"})"),
+              StatusIs(kInvalid, HasSubstr("in.jsonl:7: field messages is \"x\"")));
+  EXPECT_THAT(error(R"({"messages": []})"), StatusIs(kInvalid, HasSubstr("field messages is []")));
+  EXPECT_THAT(error(R"({"messages": [{"role": "user"}]})"),
+              StatusIs(kInvalid, HasSubstr("field messages[0] is {\"role\":\"user\"}")));
+  EXPECT_THAT(error(R"({"messages": [{"role": "user", "content": "x", "name": "y"}]})"),
+              StatusIs(kInvalid, HasSubstr("field messages[0] is")));
+  EXPECT_THAT(error(R"({"messages": [{"role": "user", "content": ["x"]}]})"),
+              StatusIs(kInvalid, HasSubstr("field messages[0].content is [\"x\"]")));
+  EXPECT_THAT(error(R"({"messages": [{"role": "user", "content": "x"}], "prompt": "y"})"),
+              StatusIs(kInvalid, HasSubstr("field prompt is y")));
+  EXPECT_THAT(error(R"({"messages": [{"role": "user", "content": "x"},
+                                     {"role": "assistant", "content": "y"}], "answer": "z"})"),
+              StatusIs(kInvalid, HasSubstr("field answer is z")));
+  EXPECT_THAT(error(R"({"messages": [{"role": "assistant", "content": "y"}]})"),
+              StatusIs(kInvalid, HasSubstr("needs a message before it")));
 }
 
 TEST(PromptTest, AFileIsReadLineByLine) {

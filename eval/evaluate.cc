@@ -13,6 +13,7 @@
 #include "eval/evaluation.h"
 #include "eval/report.h"
 #include "eval/results.h"
+#include "llm/decoder_flags.h"
 #include "util/command_line.h"
 #include "util/file.h"
 #include "util/logging.h"
@@ -20,8 +21,6 @@
 #include "util/status_macros.h"
 
 ABSL_FLAG(std::string, model, "", "Model directory in Hugging Face layout.");
-ABSL_FLAG(std::string, device, "cpu", "Where the model runs: cpu, cuda or cuda:N.");
-ABSL_FLAG(std::string, dtype, "float32", "What it computes in: float32, bfloat16 or float16.");
 ABSL_FLAG(std::string, shards, "",
           "HOST:PORT of each shard, in the order of their heads; without it the offline part is "
           "left out.");
@@ -70,8 +69,7 @@ Examples:
 absl::StatusOr<EvaluationOptions> OptionsFromFlags() {
   EvaluationOptions options;
   options.model_directory = absl::GetFlag(FLAGS_model);
-  options.decoder.devices = absl::StrSplit(absl::GetFlag(FLAGS_device), ',');
-  options.decoder.dtype = absl::GetFlag(FLAGS_dtype);
+  options.decoder = DecoderOptionsFromFlags();
   if (const std::string shards = absl::GetFlag(FLAGS_shards); !shards.empty()) {
     options.shards = absl::StrSplit(shards, ',');
   }

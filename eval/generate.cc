@@ -10,11 +10,11 @@
 
 #include "absl/flags/flag.h"
 #include "absl/strings/str_cat.h"
-#include "absl/strings/str_split.h"
 #include "eval/agents.h"
 #include "eval/generation.h"
-#include "eval/utf8_stream.h"
 #include "llm/decoder.h"
+#include "llm/decoder_flags.h"
+#include "llm/streaming_decoder.h"
 #include "llm/tokenizer.h"
 #include "policy/policy.h"
 #include "policy/selection.h"
@@ -26,8 +26,6 @@
 #include "util/tensor_bytes.h"
 
 ABSL_FLAG(std::string, model, "", "Model directory in Hugging Face layout.");
-ABSL_FLAG(std::string, device, "cpu", "Where the model runs: cpu, cuda or cuda:N.");
-ABSL_FLAG(std::string, dtype, "float32", "What it computes in: float32, bfloat16 or float16.");
 ABSL_FLAG(std::string, prompt, "", "The text to continue.");
 ABSL_FLAG(int64_t, max_new_tokens, 64, "Tokens to generate at most.");
 ABSL_FLAG(double, temperature, 0, "0 takes the likeliest token; above, tokens are sampled.");
@@ -113,10 +111,8 @@ absl::Status Run(const std::string& policy_name, const SamplingOptions& sampling
   const Policy* policy = given_policy;
   SetMathThreads(absl::GetFlag(FLAGS_threads));
   const std::string model = absl::GetFlag(FLAGS_model);
-  Decoder::Options decoder_options;
-  decoder_options.devices = absl::StrSplit(absl::GetFlag(FLAGS_device), ',');
-  decoder_options.dtype = absl::GetFlag(FLAGS_dtype);
-  ASSIGN_OR_RETURN(const std::unique_ptr<Decoder> decoder, Decoder::Load(model, decoder_options));
+  ASSIGN_OR_RETURN(const std::unique_ptr<Decoder> decoder,
+                   Decoder::Load(model, DecoderOptionsFromFlags()));
   ASSIGN_OR_RETURN(const std::unique_ptr<Tokenizer> tokenizer,
                    Tokenizer::Load(model + "/tokenizer.json"));
   if (policy_name == "kvp") {
@@ -144,19 +140,19 @@ absl::Status Run(const std::string& policy_name, const SamplingOptions& sampling
                             " positions that the model was trained for"));
   }
 
-  Utf8Stream characters;
+  StreamingDecoder stream(tokenizer.get(), /*continues=*/true);
   absl::Status decoded;
   options.on_token = [&](int32_t token) {
-    const absl::StatusOr<std::string> bytes = tokenizer->Decode({token});
-    if (bytes.ok()) {
-      std::cout << characters.Push(*bytes) << std::flush;
+    const absl::StatusOr<std::string> text = stream.Push(token);
+    if (text.ok()) {
+      std::cout << *text << std::flush;
     } else if (decoded.ok()) {
-      decoded = bytes.status();
+      decoded = text.status();
     }
   };
   ASSIGN_OR_RETURN(const Generation generation,
                    GenerateCompressed(*decoder, prompt, policy, options));
-  std::cout << characters.Finish();
+  std::cout << stream.Finish();
   // A shell's prompt should begin on its own line; a file or a pipe gets the continuation alone.
   if (isatty(STDOUT_FILENO)) std::cout << "\n";
   std::cout << std::flush;

@@ -344,14 +344,14 @@ absl::StatusOr<InModelResults> EvaluateInModel(const Decoder& decoder,
     return absl::InvalidArgumentError("nothing to run: neither a prompt nor a text window");
   }
 
-  const int64_t positions = decoder.config().max_positions;
+  const int64_t positions = decoder.max_model_len();
   for (const Sequence& sequence : sequences) {
     const int64_t tokens =
         static_cast<int64_t>(sequence.context.size() + sequence.continuation.size());
     if (tokens > positions) {
-      return absl::InvalidArgumentError(absl::StrCat(
-          "a context of ", sequence.context.size(), " tokens and what follows it are ", tokens,
-          " tokens, more than the model's max_position_embeddings ", positions));
+      return absl::InvalidArgumentError(
+          absl::StrCat("a context of ", sequence.context.size(), " tokens and what follows it are ",
+                       tokens, " tokens, more than max_model_len=", positions));
     }
   }
 

@@ -4,6 +4,7 @@
 #include <limits>
 
 #include "ATen/ATen.h"
+#include "llm/fused_attention.h"
 #include "util/status_macros.h"
 
 namespace kvp {
@@ -52,6 +53,11 @@ class ChunkAttention {
   // KV heads [first_head, first_head + n): `keys` and `values` [n, length, head_dim].
   absl::Status RunBlocks(const at::Tensor& keys, const at::Tensor& values, int64_t first_head,
                          int64_t score_bytes) {
+    // With entries removed, a window is not a range of indices.
+    if (CanAttendFused(chunk_.queries, chunk_.window) &&
+        (chunk_.window == 0 || Complete(first_head))) {
+      return RunFused(keys, values, first_head);
+    }
     const int64_t row_bytes = keys.size(0) * group_ * keys.size(1) * int64_t{sizeof(float)};
     const int64_t block_queries = std::clamp<int64_t>(score_bytes / row_bytes, 1, tokens_);
     for (int64_t first = 0; first < tokens_; first += block_queries) {
@@ -59,7 +65,9 @@ class ChunkAttention {
           BlockOf(first, std::min(block_queries, tokens_ - first), keys.size(1), first_head);
       const at::Tensor weights =
           Weights(block, keys.narrow(1, block.first_entry, block.entries), first_head);
-      Write(block, weights, values.narrow(1, block.first_entry, block.entries), first_head);
+      const at::Tensor mean =
+          Mean(block, weights, values.narrow(1, block.first_entry, block.entries));
+      Write(block.first_query, mean, first_head);
       if (observer_ == nullptr || !cache_.layer_keys(chunk_.layer).defined()) continue;
       AttentionChunk seen = chunk_;
       seen.queries = chunk_.queries.narrow(1, first, block.queries);
@@ -69,6 +77,19 @@ class ChunkAttention {
       RETURN_IF_ERROR(observer_->OnAttention(seen));
     }
     return absl::OkStatus();
+  }
+
+  // The same by a fused kernel, which takes all queries at once.
+  absl::Status RunFused(const at::Tensor& keys, const at::Tensor& values, int64_t first_head) {
+    const at::Tensor queries = chunk_.queries.narrow(0, first_head * group_, keys.size(0) * group_);
+    const FusedAttention fused = AttendFused(queries, keys, values, chunk_.scale, chunk_.window);
+    Write(/*first_query=*/0, fused.output, first_head);
+    if (observer_ == nullptr || !cache_.layer_keys(chunk_.layer).defined()) {
+      return absl::OkStatus();
+    }
+    AttentionChunk seen = chunk_;
+    seen.log_sum_exp = fused.log_sum_exp;
+    return observer_->OnAttention(seen);
   }
 
   bool Complete(int64_t head) const { return cache_.complete(chunk_.layer, head); }
@@ -124,17 +145,21 @@ class ChunkAttention {
     }
   }
 
-  void Write(const Block& block, const at::Tensor& weights, const at::Tensor& values,
-             int64_t first_head) {
+  // [n * group, queries, head_dim] for `values` [n, entries, head_dim].
+  at::Tensor Mean(const Block& block, const at::Tensor& weights, const at::Tensor& values) const {
     const int64_t heads = values.size(0);
-    const int64_t head_dim = values.size(2);
-    const at::Tensor mean = at::bmm(
-        weights.view({heads, group_ * block.queries, block.entries}).to(values.scalar_type()),
-        values);
-    output_.narrow(0, block.first_query, block.queries)
-        .view({block.queries, query_heads_, head_dim})
-        .narrow(1, first_head * group_, heads * group_)
-        .copy_(mean.view({heads * group_, block.queries, head_dim}).transpose(0, 1));
+    return at::bmm(weights.view({heads, group_ * block.queries, block.entries})
+                       .to(values.scalar_type()),
+                   values)
+        .view({heads * group_, block.queries, values.size(2)});
+  }
+
+  // Puts `mean` [query_heads, queries, head_dim] of some KV heads' query heads in its place.
+  void Write(int64_t first_query, const at::Tensor& mean, int64_t first_head) {
+    output_.narrow(0, first_query, mean.size(1))
+        .view({mean.size(1), query_heads_, mean.size(2)})
+        .narrow(1, first_head * group_, mean.size(0))
+        .copy_(mean.transpose(0, 1));
   }
 
   at::TensorOptions Bools() const { return chunk_.queries.options().dtype(at::kBool); }

@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "ATen/ATen.h"
+#include "ATen/core/grad_mode.h"
 #include "absl/strings/str_cat.h"
 #include "llm/attention.h"
 #include "llm/checkpoint.h"
@@ -306,8 +307,7 @@ absl::StatusOr<std::unique_ptr<Decoder>> Decoder::Load(const std::string& direct
   ASSIGN_OR_RETURN(const std::string config_text,
                    ReadFile(absl::StrCat(directory, "/config.json")));
   ASSIGN_OR_RETURN(const std::unique_ptr<Checkpoint> checkpoint, Checkpoint::Open(directory));
-  const int64_t max_model_len =
-      options.max_model_len > 0 ? options.max_model_len : config.default_max_model_len();
+  const int64_t max_model_len = config.max_model_len(options.max_model_len);
   const at::NoGradGuard no_gradients;
   try {
     ASSIGN_OR_RETURN(Weights weights, LoadWeights(config, *checkpoint, dtype, devices));

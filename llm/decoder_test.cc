@@ -55,6 +55,27 @@ TEST_F(DecoderTest, RefusesBadInputAndLeavesTheCache) {
   EXPECT_EQ(cache.length(0, 0), 0);
 }
 
+TEST_F(DecoderTest, LongRopeRunsNoLongerThanItsFactorsAreRight) {
+  for (const TinyFamily& family : TinyFamilies()) {
+    if (family.name != "phi3_longrope") continue;
+    ASSERT_OK(WriteTinyModel(directory_, family.options));
+  }
+  Decoder::Options options;
+  ASSERT_OK_AND_ASSIGN(const auto by_default, Decoder::Load(directory_, options));
+  EXPECT_EQ(by_default->max_model_len(), 256);
+  const std::vector<int32_t> tokens(257, 1);
+  KvCache cache = by_default->NewCache();
+  EXPECT_THAT(
+      by_default->Forward(tokens, cache, {}),
+      StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("more than max_model_len=256")));
+  options.max_model_len = 257;
+  ASSERT_OK_AND_ASSIGN(const auto longer, Decoder::Load(directory_, options));
+  cache = longer->NewCache();
+  EXPECT_OK(longer->Forward(tokens, cache, {}));
+  EXPECT_NE(longer->rope_frequencies(), by_default->rope_frequencies());
+  EXPECT_EQ(longer->rope_frequencies().size(), 6);  // of 12 rotated numbers
+}
+
 TEST_F(DecoderTest, PassesAnObserversErrorOn) {
   ASSERT_OK_AND_ASSIGN(const auto decoder, Decoder::Load(directory_, {}));
   FailingObserver observer;

@@ -13,10 +13,35 @@ using Json = nlohmann::json;
 
 // Messages stay one readable line, however large the value.
 constexpr size_t kMaxValueCharacters = 100;
+// Files in use have about ten levels; printing a value takes stack for each.
+constexpr int kMaxNesting = 1000;
+
+// Whether brackets are nested deeper than that; text that is no JSON may give either.
+bool IsNestedTooDeeply(absl::string_view text) {
+  int depth = 0;
+  bool in_string = false;
+  for (size_t i = 0; i < text.size(); ++i) {
+    const char c = text[i];
+    if (in_string) {
+      if (c == '\\') ++i;
+      if (c == '"') in_string = false;
+    } else if (c == '"') {
+      in_string = true;
+    } else if (c == '[' || c == '{') {
+      if (++depth > kMaxNesting) return true;
+    } else if (c == ']' || c == '}') {
+      --depth;
+    }
+  }
+  return false;
+}
 
 }  // namespace
 
 absl::StatusOr<Json> ParseJsonObject(absl::string_view text, const std::string& path) {
+  if (IsNestedTooDeeply(text)) {
+    return absl::InvalidArgumentError(absl::StrCat(path, ": is nested too deeply"));
+  }
   Json json = Json::parse(text.begin(), text.end(), /*cb=*/nullptr, /*allow_exceptions=*/false);
   if (json.is_discarded()) {
     return absl::InvalidArgumentError(absl::StrCat(path, ": is not valid JSON"));

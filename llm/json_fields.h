@@ -15,7 +15,8 @@
 
 namespace kvp {
 
-// The JSON object that `text` is. INVALID_ARGUMENT where it is no JSON, or not an object.
+// The JSON object that `text` is. INVALID_ARGUMENT where it is no JSON, not an object, or
+// nested deeper than a thousand levels.
 absl::StatusOr<nlohmann::json> ParseJsonObject(absl::string_view text, const std::string& path);
 
 // A view of one JSON object, which must outlive it. A field that is null counts as missing, as in

@@ -51,6 +51,10 @@ struct ModelConfig {
     return rope.type == RopeType::kLongRope ? std::min(max_positions, rope.original_max_positions)
                                             : max_positions;
   }
+  // What `wanted` asks for, 0 being the default.
+  int64_t max_model_len(int64_t wanted) const {
+    return wanted > 0 ? wanted : default_max_model_len();
+  }
 };
 
 // Parses config.json's text; `path` is for messages. INVALID_ARGUMENT, naming file, field and

@@ -1,12 +1,12 @@
-// Splits text into the pieces that byte-pair encoding works on, by a regular expression.
+// Splits text by a regular expression, as tokenizers do before byte-pair encoding.
 
 #ifndef KVP_LLM_REGEX_SPLITTER_H_
 #define KVP_LLM_REGEX_SPLITTER_H_
 
-#include <functional>
 #include <memory>
 #include <string>
 
+#include "absl/functional/function_ref.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
 
@@ -18,16 +18,21 @@ extern const char kGpt2Pattern[];
 // Immutable; thread-safe.
 class RegexSplitter {
  public:
-  // `pattern` in PCRE2's syntax, with Unicode properties; or, where `literal` is set, text that
-  // stands for itself. INVALID_ARGUMENT, with the place and the reason, where it is no regular
-  // expression.
+  // `pattern` in the syntax that PCRE2 and Oniguruma share, with Unicode properties, where \s and
+  // \S mean Unicode's White_Space, as in Oniguruma; or, where `literal` is set, text that stands
+  // for itself. INVALID_ARGUMENT, with the place and the reason, where it is no regular expression.
   static absl::StatusOr<std::unique_ptr<RegexSplitter>> Create(const std::string& pattern,
                                                                bool literal = false);
   ~RegexSplitter();
 
   // Calls `piece` with each match and each stretch between matches, in order: together they are
-  // `text`. Bytes that aren't UTF-8 match nothing.
-  void Split(absl::string_view text, const std::function<void(absl::string_view)>& piece) const;
+  // `text`. Bytes that aren't UTF-8 match nothing. A match that would take more than PCRE2's limit
+  // of ten million steps counts as none.
+  void Split(absl::string_view text,
+             absl::FunctionRef<void(absl::string_view piece, bool is_match)> piece) const;
+
+  // Whether the expression can match between two characters, without covering any.
+  bool MatchesEmpty() const;
 
  private:
   struct Pattern;

@@ -3,42 +3,36 @@
 #ifndef KVP_LLM_TOKENIZER_JSON_H_
 #define KVP_LLM_TOKENIZER_JSON_H_
 
-#include <cstdint>
 #include <memory>
 #include <string>
 #include <vector>
 
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
+#include "llm/added_tokens.h"
 #include "llm/bpe_model.h"
-#include "llm/regex_splitter.h"
+#include "llm/normalizer.h"
+#include "llm/post_processor.h"
+#include "llm/pre_tokenizer.h"
+#include "llm/token_decoder.h"
 
 namespace kvp {
 
-// A token that is matched in the text itself, before pre-tokenization.
-struct AddedToken {
-  std::string content;
-  int32_t id = 0;
-  // Matched in the normalized text; else in the text as it is.
-  bool normalized = false;
-};
-
 struct TokenizerParts {
-  BpeModel model;
-  // The bytes of every id; an id in a gap of the vocabulary has none, and `known` says so.
-  std::vector<std::string> bytes;
-  std::vector<bool> known;
+  // A token as the file spells it; an id in a gap of the vocabulary has none.
+  struct Token {
+    std::string spelling;
+    bool is_known = false;
+    bool is_added = false;
+  };
+
+  std::vector<Token> tokens;  // by id
   std::vector<AddedToken> added;
-  bool nfc = false;
-  // Applied one after another, each to every piece of the one before.
-  std::vector<std::unique_ptr<RegexSplitter>> splitters;
-  // Whether text that doesn't begin with a space gets one, after the first `prefix_space_after`
-  // splitters.
-  bool add_prefix_space = false;
-  size_t prefix_space_after = 0;
-  // Ids that the post-processor puts before and after a text.
-  std::vector<int32_t> prefix;
-  std::vector<int32_t> suffix;
+  std::unique_ptr<Normalizer> normalizer;       // or null
+  std::unique_ptr<PreTokenizer> pre_tokenizer;  // or null
+  BpeModel model;
+  PostProcessor post_processor;
+  TokenDecoder decoder;
 };
 
 // Errors as Tokenizer::Parse's.

@@ -360,6 +360,31 @@ TEST(TokenizerTest, PostProcessorAddsTokensToSequencesOnly) {
   EXPECT_THAT(tokenizer->EncodeSequence("x"), ElementsAre(256, 'x', 257));
 }
 
+TEST(TokenizerTest, PostProcessorsOfASequenceWorkFromTheInsideOut) {
+  Json json = TokenizerOf({});
+  json["added_tokens"] = {AddedToken(256, "<s>"), AddedToken(257, "</s>"), AddedToken(258, "<b>")};
+  json["post_processor"] = {
+      {"type", "Sequence"},
+      {"processors",
+       {{{"type", "RobertaProcessing"}, {"cls", {"<s>", 256}}, {"sep", {"</s>", 257}}},
+        {{"type", "TemplateProcessing"},
+         {"single",
+          {{{"SpecialToken", {{"id", "<b>"}, {"type_id", 0}}}},
+           {{"Sequence", {{"id", "A"}, {"type_id", 0}}}}}},
+         {"special_tokens", {{"<b>", {{"id", "<b>"}, {"ids", {258}}, {"tokens", {"<b>"}}}}}}}}}};
+  ASSERT_OK_AND_ASSIGN(const auto tokenizer, Parse(json));
+  EXPECT_THAT(tokenizer->EncodeSequence("x"), ElementsAre(258, 256, 'x', 257));
+}
+
+// They are about batches, which the caller makes.
+TEST(TokenizerTest, TruncationAndPaddingDoNothing) {
+  Json json = TokenizerOf({});
+  json["truncation"] = {{"max_length", 2}};
+  json["padding"] = {{"strategy", {{"Fixed", 8}}}};
+  ASSERT_OK_AND_ASSIGN(const auto tokenizer, Parse(json));
+  EXPECT_THAT(tokenizer->EncodeSequence("xyz"), ElementsAre('x', 'y', 'z'));
+}
+
 struct BadCase {
   absl::StatusCode code;
   const char* pointer;  // where in the JSON
@@ -372,15 +397,20 @@ TEST(TokenizerTest, RefusesWhatItDoesntUnderstandNamingIt) {
   const auto invalid = absl::StatusCode::kInvalidArgument;
   const BadCase cases[] = {
       {unsupported, "/model/type", "Unigram", "model.type is \"Unigram\""},
-      {unsupported, "/model/byte_fallback", true, "model.byte_fallback"},
       {unsupported, "/model/dropout", 0.1, "model.dropout"},
       {unsupported, "/model/end_of_word_suffix", "</w>", "model.end_of_word_suffix"},
       {unsupported, "/normalizer", {{"type", "Lowercase"}}, "normalizer.type is \"Lowercase\""},
-      {unsupported, "/pre_tokenizer", {{"type", "Metaspace"}}, "pre_tokenizer.type"},
-      {unsupported, "/pre_tokenizer", nullptr, "pre_tokenizer"},
-      {unsupported, "/decoder", {{"type", "Metaspace"}}, "decoder.type"},
-      {unsupported, "/post_processor", {{"type", "BertProcessing"}}, "post_processor.type"},
-      {unsupported, "/truncation", {{"max_length", 10}}, "truncation"},
+      {unsupported, "/pre_tokenizer", {{"type", "Whitespace"}}, "pre_tokenizer.type"},
+      {invalid, "/pre_tokenizer", {{"type", "Metaspace"}}, "pre_tokenizer.replacement is missing"},
+      {invalid, "/pre_tokenizer/type", nullptr, "pre_tokenizer.type"},
+      {invalid, "/pre_tokenizer/use_regex", 1, "pre_tokenizer.use_regex is 1"},
+      {unsupported, "/decoder", {{"type", "WordPiece"}}, "decoder.type"},
+      {unsupported, "/decoder", nullptr, "decoder"},
+      {unsupported, "/post_processor", {{"type", "Other"}}, "post_processor.type"},
+      {invalid, "/post_processor", {{"type", "BertProcessing"}}, "post_processor.cls"},
+      {invalid, "/normalizer", "NFC", "normalizer"},
+      {invalid, "/model/unk_token", "<unk>", "model.unk_token is \"<unk>\""},
+      {invalid, "/model/fuse_unk", "no", "model.fuse_unk is \"no\""},
       {invalid, "/model", 3, "model is 3"},
       {invalid, "/model/vocab", Json::array(), "model.vocab"},
       {invalid, "/model/vocab/a", -1, "model.vocab.a is -1"},
@@ -402,10 +432,13 @@ TEST(TokenizerTest, RefusesWhatItDoesntUnderstandNamingIt) {
         << bad.pointer;
   }
   Json split = SplitThenByteLevel("a");
-  split["pretokenizers"][0]["behavior"] = "Removed";
+  split["pretokenizers"][0]["behavior"] = "Sideways";
   Json json = TokenizerOf({});
   json["pre_tokenizer"] = split;
-  EXPECT_THAT(Parse(json), StatusIs(unsupported, HasSubstr("behavior is \"Removed\"")));
+  EXPECT_THAT(Parse(json), StatusIs(invalid, HasSubstr("behavior is \"Sideways\"")));
+  std::swap(split["pretokenizers"][0], split["pretokenizers"][1]);
+  json["pre_tokenizer"] = split;
+  EXPECT_THAT(Parse(json), StatusIs(unsupported, HasSubstr("nothing may follow ByteLevel")));
   EXPECT_THAT(Tokenizer::Parse("nonsense", "t.json"), StatusIs(invalid, HasSubstr("t.json")));
   EXPECT_THAT(Tokenizer::Load("/nowhere/tokenizer.json"),
               StatusIs(absl::StatusCode::kNotFound, HasSubstr("/nowhere/tokenizer.json")));

@@ -1,6 +1,7 @@
 #include "policy/plackett_luce.h"
 
 #include "ATen/ATen.h"
+#include "ATen/core/grad_mode.h"
 #include "policy/rank_kernel.h"
 
 namespace kvp {

@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "ATen/ATen.h"
+#include "ATen/core/grad_mode.h"
 #include "policy/plackett_luce.h"
 #include "policy/seeded_random.h"
 #include "policy/selection.h"

@@ -5,10 +5,12 @@
 
 #include <cstdint>
 #include <functional>
+#include <memory>
 #include <string>
 #include <vector>
 
 #include "absl/status/statusor.h"
+#include "llm/chat_template.h"
 #include "llm/tokenizer.h"
 
 namespace kvp {
@@ -26,6 +28,11 @@ using EncodeDialogue =
 // For models without a chat template: "User: …" and "Assistant: …", an empty line after each.
 // `tokenizer` isn't owned and must outlive the function.
 EncodeDialogue PlainDialogue(const Tokenizer* tokenizer);
+
+// Through the model's chat template, which fails as ChatTemplate::Render does. `tokenizer` isn't
+// owned and must outlive the function.
+EncodeDialogue ChatDialogue(const Tokenizer* tokenizer,
+                            std::shared_ptr<const ChatTemplate> chat_template);
 
 }  // namespace kvp
 

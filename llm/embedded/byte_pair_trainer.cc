@@ -5,25 +5,17 @@
 
 #include "absl/container/flat_hash_map.h"
 #include "absl/status/status.h"
-#include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
+#include "absl/strings/str_replace.h"
+#include "llm/byte_level.h"
+#include "llm/regex_splitter.h"
+#include "util/status_macros.h"
 
 namespace kvp {
 namespace {
 
 constexpr char kEndOfText[] = "<|endoftext|>";
-
-bool IsLetter(char c) { return absl::ascii_isalpha(c) || static_cast<unsigned char>(c) >= 0x80; }
-bool IsOther(char c) { return !IsLetter(c) && !absl::ascii_isdigit(c) && !absl::ascii_isspace(c); }
-
-// Length of the run of characters from `begin` on which `matches`.
-template <typename Predicate>
-size_t RunLength(absl::string_view text, size_t begin, Predicate matches) {
-  size_t end = begin;
-  while (end < text.size() && matches(text[end])) ++end;
-  return end - begin;
-}
 
 int ByteId(char byte) { return kFirstByteId + static_cast<uint8_t>(byte); }
 
@@ -49,72 +41,12 @@ bool HasPair(const std::vector<int32_t>& symbols, const std::pair<int, int>& pai
   return false;
 }
 
-// GPT-2's printable stand-in for a byte: Latin-1's printable characters stand
-// for themselves, the others for code points from 256 on.
-int StandInCodePoint(int byte) {
-  const auto printable = [](int b) {
-    return (b >= '!' && b <= '~') || (b >= 0xa1 && b <= 0xac) || b >= 0xae;
-  };
-  if (printable(byte)) return byte;
-  int code_point = 256;
-  for (int b = 0; b < byte; ++b) code_point += !printable(b);
-  return code_point;
-}
-
-// A token's bytes as a JSON string's content, in stand-in characters.
-std::string StandInJson(absl::string_view bytes) {
-  std::string result;
-  for (char c : bytes) {
-    const int code_point = StandInCodePoint(static_cast<uint8_t>(c));
-    if (code_point == '"' || code_point == '\\') result.push_back('\\');
-    if (code_point < 0x80) {
-      result.push_back(static_cast<char>(code_point));
-    } else {
-      result.push_back(static_cast<char>(0xc0 | code_point >> 6));
-      result.push_back(static_cast<char>(0x80 | (code_point & 0x3f)));
-    }
-  }
-  return result;
+// A token's bytes as a JSON string's content.
+std::string SpelledForJson(absl::string_view bytes) {
+  return absl::StrReplaceAll(ByteLevelOfBytes(bytes), {{"\"", "\\\""}, {"\\", "\\\\"}});
 }
 
 }  // namespace
-
-std::vector<absl::string_view> SplitPreTokens(absl::string_view text) {
-  std::vector<absl::string_view> pieces;
-  size_t begin = 0;
-  const auto take = [&](size_t size) {
-    pieces.push_back(text.substr(begin, size));
-    begin += size;
-  };
-  while (begin < text.size()) {
-    const absl::string_view rest = text.substr(begin);
-    if (rest[0] == '\'') {
-      bool contraction = false;
-      for (absl::string_view suffix : {"'s", "'t", "'re", "'ve", "'m", "'ll", "'d"}) {
-        if (rest.substr(0, suffix.size()) == suffix) {
-          take(suffix.size());
-          contraction = true;
-          break;
-        }
-      }
-      if (contraction) continue;
-    }
-    const size_t space = rest[0] == ' ' && rest.size() > 1 ? 1 : 0;
-    const char first = rest[space];
-    if (IsLetter(first)) {
-      take(space + RunLength(rest, space, IsLetter));
-    } else if (absl::ascii_isdigit(first)) {
-      take(space + RunLength(rest, space, absl::ascii_isdigit));
-    } else if (IsOther(first)) {
-      take(space + RunLength(rest, space, IsOther));
-    } else {
-      const size_t run = RunLength(rest, 0, absl::ascii_isspace);
-      // The last space of a run belongs to the word that follows it.
-      take(run > 1 && run < rest.size() ? run - 1 : run);
-    }
-  }
-  return pieces;
-}
 
 absl::StatusOr<BytePairVocabulary> TrainBytePairs(absl::string_view text, int size,
                                                   const std::vector<std::string>& forced_pieces) {
@@ -126,7 +58,8 @@ absl::StatusOr<BytePairVocabulary> TrainBytePairs(absl::string_view text, int si
     int64_t count;
   };
   absl::flat_hash_map<absl::string_view, int64_t> word_counts;
-  for (absl::string_view piece : SplitPreTokens(text)) ++word_counts[piece];
+  ASSIGN_OR_RETURN(const auto splitter, RegexSplitter::Create(kGpt2Pattern));
+  splitter->Split(text, [&](absl::string_view piece, bool is_match) { ++word_counts[piece]; });
   std::vector<Word> words;
   for (const auto& [piece, count] : word_counts) {
     Word word;
@@ -189,12 +122,12 @@ std::string TokenBytes(const BytePairVocabulary& vocabulary, int id) {
 std::string TokenizerJson(const BytePairVocabulary& vocabulary) {
   std::vector<std::string> entries = {absl::StrCat("\"", kEndOfText, "\": ", kEndOfTextId)};
   for (int id = kFirstByteId; id < vocabulary.size(); ++id) {
-    entries.push_back(absl::StrCat("\"", StandInJson(TokenBytes(vocabulary, id)), "\": ", id));
+    entries.push_back(absl::StrCat("\"", SpelledForJson(TokenBytes(vocabulary, id)), "\": ", id));
   }
   std::vector<std::string> merges;
   for (const auto& [left, right] : vocabulary.merges) {
-    merges.push_back(absl::StrCat("\"", StandInJson(TokenBytes(vocabulary, left)), " ",
-                                  StandInJson(TokenBytes(vocabulary, right)), "\""));
+    merges.push_back(absl::StrCat("\"", SpelledForJson(TokenBytes(vocabulary, left)), " ",
+                                  SpelledForJson(TokenBytes(vocabulary, right)), "\""));
   }
   return absl::StrCat(
       R"({

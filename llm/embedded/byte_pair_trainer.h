@@ -27,7 +27,8 @@ struct BytePairVocabulary {
   int size() const { return kFirstMergeId + static_cast<int>(merges.size()); }
 };
 
-// Learns merges from `text` until the vocabulary has `size` tokens or no pair
+// Learns merges from `text`, within the pieces that GPT-2's regular expression
+// splits it into, until the vocabulary has `size` tokens or no pair
 // occurs twice. `forced_pieces` (each of two bytes, say " ;") become the first
 // merges whether or not the text has them. Deterministic: of equally frequent
 // pairs the one with the smaller ids comes first. INVALID_ARGUMENT if `size`
@@ -41,12 +42,6 @@ std::string TokenBytes(const BytePairVocabulary& vocabulary, int id);
 // A tokenizer.json with this vocabulary: ByteLevel pre-tokenizer with GPT-2's
 // regular expression, without prefix space; ByteLevel decoder.
 std::string TokenizerJson(const BytePairVocabulary& vocabulary);
-
-// Splits ASCII text as GPT-2's regular expression does:
-//   's|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+
-//   |\s+(?!\S)|\s+
-// Bytes outside ASCII count as letters.
-std::vector<absl::string_view> SplitPreTokens(absl::string_view text);
 
 }  // namespace kvp
 

@@ -1,4 +1,4 @@
-#include "eval/utf8_stream.h"
+#include "llm/utf8_stream.h"
 
 #include "gtest/gtest.h"
 

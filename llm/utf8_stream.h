@@ -1,7 +1,7 @@
 // Bytes that arrive piece by piece, turned into whole UTF-8 characters.
 
-#ifndef KVP_EVAL_UTF8_STREAM_H_
-#define KVP_EVAL_UTF8_STREAM_H_
+#ifndef KVP_LLM_UTF8_STREAM_H_
+#define KVP_LLM_UTF8_STREAM_H_
 
 #include <string>
 
@@ -25,4 +25,4 @@ class Utf8Stream {
 
 }  // namespace kvp
 
-#endif  // KVP_EVAL_UTF8_STREAM_H_
+#endif  // KVP_LLM_UTF8_STREAM_H_

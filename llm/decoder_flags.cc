@@ -1,0 +1,31 @@
+#include "llm/decoder_flags.h"
+
+#include <cstdint>
+#include <string>
+
+#include "absl/flags/flag.h"
+#include "absl/strings/str_split.h"
+
+ABSL_FLAG(std::string, device, "cpu", "Where the model runs: cpu, cuda or cuda:N.");
+ABSL_FLAG(std::string, devices, "",
+          "Several devices, the layers spread over them in order, as even as can be: "
+          "cuda:0,cuda:1. Overrides --device.");
+ABSL_FLAG(std::string, dtype, "float32",
+          "What the model computes in: float32, bfloat16 or float16.");
+ABSL_FLAG(int64_t, max_model_len, 0,
+          "The longest sequence, in tokens; beyond the original length, longrope's long factors "
+          "are used for all. 0: the model's max_position_embeddings, with longrope its original "
+          "length.");
+
+namespace kvp {
+
+Decoder::Options DecoderOptionsFromFlags() {
+  const std::string devices = absl::GetFlag(FLAGS_devices);
+  Decoder::Options options;
+  options.devices = absl::StrSplit(devices.empty() ? absl::GetFlag(FLAGS_device) : devices, ',');
+  options.dtype = absl::GetFlag(FLAGS_dtype);
+  options.max_model_len = absl::GetFlag(FLAGS_max_model_len);
+  return options;
+}
+
+}  // namespace kvp

@@ -1,0 +1,34 @@
+// Normalizers of a tokenizer.json: what is done to text before it is split.
+
+#ifndef KVP_LLM_NORMALIZER_H_
+#define KVP_LLM_NORMALIZER_H_
+
+#include <memory>
+#include <string>
+
+#include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
+#include "llm/tokenizer_component.h"
+
+namespace kvp {
+
+// Immutable; thread-safe.
+class Normalizer {
+ public:
+  // Understood are
+  //   NFC, NFD, NFKC, NFKD   Unicode's normalization forms; bytes that aren't UTF-8 stay
+  //   Prepend                puts `prepend` before a text that isn't empty
+  //   Replace                puts `content` for each match of `pattern`
+  //   Sequence               of `normalizers`
+  // UNIMPLEMENTED, naming it, for another; INVALID_ARGUMENT, naming file, field and value, for one
+  // that is malformed.
+  static absl::StatusOr<std::unique_ptr<Normalizer>> Parse(const TokenizerComponent& component);
+
+  virtual ~Normalizer() = default;
+
+  virtual std::string Normalize(absl::string_view text) const = 0;
+};
+
+}  // namespace kvp
+
+#endif  // KVP_LLM_NORMALIZER_H_

@@ -84,11 +84,11 @@ class FakeReader : public TraceReader {
     return records;
   }
   absl::StatusOr<ReadResult> ReadHead(
-      HeadId head, const std::string& split,
-      const std::function<absl::Status(HeadBlock block)>& consume) override {
+      const HeadRead& read, const std::function<absl::Status(HeadBlock block)>& consume) override {
+    const HeadId head = read.head;
     ReadResult result;
     for (const auto& [block_split, block] : blocks_[head.Index(kKvHeads)]) {
-      if (block_split != split) continue;
+      if (block_split != read.split) continue;
       RETURN_IF_ERROR(consume(block));
       ++result.blocks;
       result.bytes += 100;

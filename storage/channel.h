@@ -13,6 +13,7 @@
 #include "absl/strings/string_view.h"
 #include "absl/time/time.h"
 #include "grpcpp/grpcpp.h"
+#include "util/tls.h"
 
 namespace kvp {
 
@@ -27,8 +28,9 @@ struct HostPort {
 absl::StatusOr<HostPort> ParseHostPort(absl::string_view address);
 
 // A channel of its own to the address, which reconnects by itself within a second of the shard's
-// return.
-std::shared_ptr<grpc::Channel> MakeChannel(const std::string& address);
+// return. INVALID_ARGUMENT for what is no address, and errors of CheckTls and ChannelCredentialsOf.
+absl::StatusOr<std::shared_ptr<grpc::Channel>> MakeChannel(const std::string& address,
+                                                           const TlsFiles& tls);
 
 // Waits until the channel is connected. UNAVAILABLE, naming the address, at `deadline`; CANCELLED
 // once `cancelled` (where set), asked a few times a second, is true.

@@ -7,6 +7,8 @@
 #include "absl/time/clock.h"
 #include "storage/channel.h"
 #include "storage/grpc_status.h"
+#include "storage/head_block.h"
+#include "storage/trace_order.h"
 #include "util/logging.h"
 #include "util/status_macros.h"
 
@@ -15,12 +17,16 @@ namespace {
 
 constexpr absl::Duration kBackoff = absl::Milliseconds(200);
 
-// Moves the beginning of `request` past `position`.
+// Moves the beginning of `request` past `position`. Positions of one response don't come in order:
+// the unreadable ones stand apart.
 void GoOnAfter(const BlockPosition& position, ReadHeadRequest* request) {
-  const bool later = position.trace_id() > request->after_trace_id() ||
-                     (position.trace_id() == request->after_trace_id() &&
-                      position.block() > request->after_block());
-  if (!later) return;
+  const absl::StatusOr<TraceId> id = TraceIdFromBytes(position.trace_id());
+  // Whoever takes the response refuses it.
+  if (!id.ok()) return;
+  if (const absl::StatusOr<TraceId> last = TraceIdFromBytes(request->after_trace_id()); last.ok()) {
+    if (TraceOrder(request->order_seed()).Before(*id, *last)) return;
+    if (*id == *last && position.block() <= request->after_block()) return;
+  }
   request->set_after_trace_id(position.trace_id());
   request->set_after_block(position.block());
 }

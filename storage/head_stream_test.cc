@@ -1,5 +1,6 @@
 #include "storage/head_stream.h"
 
+#include <algorithm>
 #include <memory>
 #include <optional>
 #include <string>
@@ -11,6 +12,7 @@
 #include "storage/channel.h"
 #include "storage/test_cluster.h"
 #include "storage/test_traces.h"
+#include "storage/trace_order.h"
 #include "storage/trace_writer.h"
 #include "util/status_matchers.h"
 
@@ -41,7 +43,7 @@ class HeadStreamTest : public testing::Test {
   HeadStream::Options Options() {
     HeadStream::Options options;
     options.address = cluster_->addresses()[0];
-    options.channel = MakeChannel(options.address);
+    options.channel = MakeChannel(options.address, {}).value();
     options.request.set_layer(1);
     options.ahead_bytes = 1;
     options.deadline = absl::Seconds(30);
@@ -52,30 +54,38 @@ class HeadStreamTest : public testing::Test {
 };
 
 TEST_F(HeadStreamTest, GoesOnAfterTheLastBlockWhenTheShardComesBack) {
-  HeadStream stream(Options());
-  std::vector<std::string> seen;
-  bool restarted = false;
-  while (true) {
-    ASSERT_OK_AND_ASSIGN(const std::optional<ReadHeadResponse> response, stream.Next());
-    if (!response.has_value()) break;
-    EXPECT_EQ(response->blocks_size(), response->positions_size());
-    for (const std::string& encoded : response->blocks()) {
-      ASSERT_OK_AND_ASSIGN(const HeadBlockView block, ParseHeadBlock(encoded));
-      seen.push_back(HeadBlockKeyText(block.key));
+  // By id, and shuffled.
+  for (const uint64_t seed : {0, 1, 2, 3}) {
+    const TraceOrder order(seed);
+    std::vector<TraceId> ids;
+    for (uint32_t number = 1; number <= kTraces; ++number) ids.push_back(TestTraceId(number));
+    std::sort(ids.begin(), ids.end(),
+              [&order](const TraceId& a, const TraceId& b) { return order.Before(a, b); });
+    std::vector<std::string> expected;
+    for (const TraceId& id : ids) {
+      for (int block = 0; block < 4; ++block) {
+        expected.push_back(HeadBlockKeyText(HeadBlockKey{{1, 0}, id, block}));
+      }
     }
-    if (!restarted) {
-      ASSERT_OK(cluster_->Restart(0));
+
+    HeadStream::Options options = Options();
+    options.request.set_order_seed(seed);
+    HeadStream stream(std::move(options));
+    std::vector<std::string> seen;
+    while (true) {
+      ASSERT_OK_AND_ASSIGN(const std::optional<ReadHeadResponse> response, stream.Next());
+      if (!response.has_value()) break;
+      EXPECT_EQ(response->blocks_size(), response->positions_size());
+      for (const std::string& encoded : response->blocks()) {
+        ASSERT_OK_AND_ASSIGN(const HeadBlockView block, ParseHeadBlock(encoded));
+        seen.push_back(HeadBlockKeyText(block.key));
+      }
+      if (seen.size() < expected.size()) {
+        ASSERT_OK(cluster_->Restart(0));
+      }
     }
-    restarted = true;
+    EXPECT_EQ(seen, expected) << "seed " << seed;
   }
-  std::vector<std::string> expected;
-  for (uint32_t number = 1; number <= kTraces; ++number) {
-    HeadBlockKey key;
-    key.head = {1, 0};
-    key.trace_id = TestTraceId(number);
-    for (key.block = 0; key.block < 4; ++key.block) expected.push_back(HeadBlockKeyText(key));
-  }
-  EXPECT_EQ(seen, expected);
 }
 
 TEST_F(HeadStreamTest, ShardThatStaysAwayIsAnErrorWithItsAddress) {

@@ -29,7 +29,7 @@ class HostileMessagesTest : public testing::Test {
     absl::StatusOr<std::unique_ptr<TestCluster>> cluster = TestCluster::Start(1);
     ASSERT_OK(cluster);
     cluster_ = *std::move(cluster);
-    channel_ = MakeChannel(cluster_->addresses()[0]);
+    channel_ = MakeChannel(cluster_->addresses()[0], {}).value();
     ingestion_ = TraceIngestion::NewStub(channel_);
     reading_ = TraceReading::NewStub(channel_);
     ASSERT_OK(Converse({Hello()}));
@@ -231,7 +231,7 @@ TEST(ShardServerOptions, OnlyLoopbackAddressesAreListenedOn) {
        {"0.0.0.0:0", "[::]:7000", "10.0.0.1:7000", "example.com:1", "127.example.com:1"}) {
     options.listen = bad;
     EXPECT_THAT(options.Validate(),
-                StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("not a loopback")))
+                StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("is no loopback address")))
         << bad;
   }
   options.listen = "7000";

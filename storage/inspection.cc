@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "absl/status/status.h"
+#include "absl/strings/ascii.h"
 #include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
@@ -159,6 +160,110 @@ absl::StatusOr<Inspection> InspectShard(const std::string& path, bool verify) {
   }
   inspection.json = Dump(json);
   return inspection;
+}
+
+absl::StatusOr<Inspection> InspectTrace(const std::string& path, const std::string& id_text) {
+  // HexStringToBytes takes anything.
+  const bool hex = std::all_of(id_text.begin(), id_text.end(), absl::ascii_isxdigit);
+  const absl::StatusOr<TraceId> id = TraceIdFromBytes(hex ? absl::HexStringToBytes(id_text) : "");
+  if (!hex || !id.ok()) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("trace id \"", id_text, "\": 32 hex digits are needed"));
+  }
+  Shard::Options options;
+  options.dir = path;
+  options.read_only = true;
+  ASSIGN_OR_RETURN(const std::unique_ptr<Shard> shard, Shard::Open(options));
+  ASSIGN_OR_RETURN(const Shard::TraceDetail detail, shard->Describe(*id));
+  const TraceRecord& record = detail.record;
+
+  Inspection inspection;
+  nlohmann::ordered_json json;
+  json["path"] = path;
+  json["kind"] = "trace";
+  json["trace_id"] = TraceIdText(*id);
+  json["task"] = record.task();
+  json["split"] = record.split();
+  json["prompt_tokens"] = record.prompt_tokens();
+  json["continuation_tokens"] = record.continuation_tokens();
+  json["entries"] = record.entries();
+  json["cuts"] = std::vector<int32_t>(record.cuts().begin(), record.cuts().end());
+  json["blocks"] = nlohmann::ordered_json::array();
+  int64_t bytes = 0;
+  for (const auto& [key, entry] : detail.blocks) {
+    bytes += entry.encoded_bytes;
+    json["blocks"].push_back({{"layer", key.head.layer},
+                              {"kv_head", key.head.kv_head},
+                              {"block", key.block},
+                              {"first_token", entry.first_token},
+                              {"tokens", entry.tokens},
+                              {"bytes", entry.encoded_bytes}});
+  }
+  json["bytes"] = bytes;
+  inspection.text = absl::StrFormat(
+      "%s: trace %s\n"
+      "task         %s, %s\n"
+      "tokens       %d of the prompt, %d of the continuation; %d recorded\n"
+      "cuts         %s\n"
+      "blocks       %d, %d bytes\n",
+      path, TraceIdText(*id), record.task(), record.split(), record.prompt_tokens(),
+      record.continuation_tokens(), record.entries(), absl::StrJoin(record.cuts(), ", "),
+      detail.blocks.size(), bytes);
+  inspection.json = Dump(json);
+  return inspection;
+}
+
+namespace {
+
+// Opens the shard for writing, which nobody else may have done.
+absl::StatusOr<std::unique_ptr<Shard>> OpenAlone(const std::string& path) {
+  Shard::Options options;
+  options.dir = path;
+  options.read_only = true;
+  {
+    ASSIGN_OR_RETURN(const std::unique_ptr<Shard> shard, Shard::Open(options));
+    if (const std::optional<ShardIdentity> identity = shard->identity(); identity.has_value()) {
+      options.shard_index = identity->shard_index();
+      options.shard_count = identity->shard_count();
+    }
+  }
+  options.read_only = false;
+  options.sweep_older_than = absl::InfiniteDuration();
+  absl::StatusOr<std::unique_ptr<Shard>> shard = Shard::Open(options);
+  if (shard.ok()) return shard;
+  return absl::FailedPreconditionError(
+      absl::StrCat(path, ": can't be opened for writing; does a server have it open? ",
+                   shard.status().message()));
+}
+
+int64_t FolderBytes(const std::string& path) {
+  int64_t bytes = 0;
+  std::error_code error;
+  for (const auto& file : std::filesystem::directory_iterator(path, error)) {
+    if (file.is_regular_file(error)) bytes += static_cast<int64_t>(file.file_size(error));
+  }
+  return bytes;
+}
+
+}  // namespace
+
+absl::StatusOr<CompactionResult> CompactShard(const std::string& path) {
+  CompactionResult result;
+  result.bytes_before = FolderBytes(path);
+  {
+    ASSIGN_OR_RETURN(const std::unique_ptr<Shard> shard, OpenAlone(path));
+    RETURN_IF_ERROR(shard->Compact());
+  }
+  result.bytes_after = FolderBytes(path);
+  return result;
+}
+
+absl::Status DropShard(const std::string& path) {
+  RETURN_IF_ERROR(OpenAlone(path).status());
+  std::error_code error;
+  std::filesystem::remove_all(path, error);
+  if (!error) return absl::OkStatus();
+  return absl::InternalError(absl::StrCat(path, ": ", error.message()));
 }
 
 absl::StatusOr<Inspection> InspectSafetensors(const std::string& path) {

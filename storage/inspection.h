@@ -24,6 +24,22 @@ struct Inspection {
 // `verify`, reads every block and checks it. NOT_FOUND where there is no shard.
 absl::StatusOr<Inspection> InspectShard(const std::string& path, bool verify);
 
+// One committed trace of the shard in folder `path`: its record and its blocks. `id`: 32 hex
+// digits. INVALID_ARGUMENT for others, NOT_FOUND where it isn't there.
+absl::StatusOr<Inspection> InspectTrace(const std::string& path, const std::string& id);
+
+// Rewrites the files of the shard in folder `path`, which no server may have open, without what was
+// deleted from them. Returns the bytes of its folder before and after.
+struct CompactionResult {
+  int64_t bytes_before = 0;
+  int64_t bytes_after = 0;
+};
+absl::StatusOr<CompactionResult> CompactShard(const std::string& path);
+
+// Removes the shard in folder `path`, folder and all. FAILED_PRECONDITION where it is no shard, or
+// a server has it open: nothing is removed then.
+absl::Status DropShard(const std::string& path);
+
 // Metadata and tensors of a safetensors file, as an agent file is. Errors as SafetensorsFile::Open.
 absl::StatusOr<Inspection> InspectSafetensors(const std::string& path);
 

@@ -76,7 +76,7 @@ TEST_F(InspectionTest, VerifyNamesCorruptBlocks) {
   ASSERT_TRUE(rocksdb::DB::Open(rocksdb::DBOptions(), dir, families, &handles, &opened).ok());
   std::unique_ptr<rocksdb::DB> db(opened);
   ASSERT_TRUE(
-      db->Put({}, handles[1], EncodeBlockKey(TestBlocks(2, 100, 40)[1].key), "damaged").ok());
+      db->Put({}, handles[1], EncodeBlockKey({1, TestBlocks(2, 100, 40)[1].key}), "damaged").ok());
   for (rocksdb::ColumnFamilyHandle* handle : handles) db->DestroyColumnFamilyHandle(handle);
   db.reset();
 
@@ -110,6 +110,63 @@ TEST(Inspection, WhatIsNeitherIsAnErrorWithThePath) {
   ASSERT_OK(WriteFileAtomically(path, {"abc"}));
   EXPECT_THAT(InspectPath(path, false),
               StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("truncated.safetensors")));
+}
+
+TEST_F(InspectionTest, OneTraceIsDescribed) {
+  const std::string id = TraceIdText(TestTraceId(3));
+  ASSERT_OK_AND_ASSIGN(const Inspection inspection, InspectTrace(cluster_->dir(0), id));
+  const nlohmann::json json = nlohmann::json::parse(inspection.json);
+  EXPECT_EQ(json["trace_id"], id);
+  EXPECT_EQ(json["split"], "held_out");
+  EXPECT_EQ(json["entries"], 50);
+  ASSERT_EQ(json["blocks"].size(), 3 * 2);
+  EXPECT_EQ(json["blocks"][1]["first_token"], 40);
+  EXPECT_EQ(json["blocks"][1]["tokens"], 10);
+  EXPECT_EQ(json["bytes"], 3 * (50 * (4 * 8 + 2 * 2) + 2 * 64));
+  EXPECT_THAT(InspectTrace(cluster_->dir(0), TraceIdText(TestTraceId(9))),
+              StatusIs(absl::StatusCode::kNotFound, HasSubstr(TraceIdText(TestTraceId(9)))));
+  for (const std::string& wrong : {std::string("3"), std::string(32, 'x'), id + "00"}) {
+    EXPECT_THAT(InspectTrace(cluster_->dir(0), wrong),
+                StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr(wrong)));
+  }
+}
+
+TEST_F(InspectionTest, ACheckpointIsTheShardAsItWas) {
+  Shard& shard = cluster_->server(0)->shard();
+  ASSERT_OK_AND_ASSIGN(const std::string path, shard.Checkpoint("before.1"));
+  EXPECT_EQ(path, cluster_->dir(0) + "/checkpoints/before.1");
+  TraceWriter::Options options;
+  options.shards = cluster_->addresses();
+  options.model = TestModel();
+  ASSERT_OK_AND_ASSIGN(const auto writer, TraceWriter::Connect(options));
+  ASSERT_OK(WriteTestTrace(*writer, 4, 100, 40, "train"));
+  ASSERT_OK_AND_ASSIGN(const Inspection copy, InspectPath(path, true));
+  EXPECT_EQ(nlohmann::json::parse(copy.json)["traces"], 3);
+  EXPECT_EQ(copy.corrupt_blocks, 0);
+  EXPECT_THAT(shard.Checkpoint("before.1"),
+              StatusIs(absl::StatusCode::kAlreadyExists, HasSubstr("before.1")));
+  for (const char* name : {"", ".", "..", "../x", "a/b", "/etc", ".hidden", "a b", "a\n"}) {
+    EXPECT_THAT(shard.Checkpoint(name),
+                StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("name")))
+        << name;
+  }
+}
+
+TEST_F(InspectionTest, OnlyAShardThatNobodyHasOpenIsCompactedOrDropped) {
+  const std::string dir = cluster_->dir(0);
+  EXPECT_THAT(CompactShard(dir), StatusIs(absl::StatusCode::kFailedPrecondition, HasSubstr(dir)));
+  EXPECT_THAT(DropShard(dir), StatusIs(absl::StatusCode::kFailedPrecondition, HasSubstr(dir)));
+  cluster_->Stop(0);
+  ASSERT_OK(CompactShard(dir).status());
+  ASSERT_OK_AND_ASSIGN(const Inspection inspection, InspectPath(dir, true));
+  EXPECT_EQ(nlohmann::json::parse(inspection.json)["traces"], 3);
+  ASSERT_OK(DropShard(dir));
+  EXPECT_THAT(InspectPath(dir, false), StatusIs(absl::StatusCode::kNotFound, HasSubstr(dir)));
+  const std::string other = testing::TempDir() + "/no_shard";
+  ASSERT_OK(MakeDirectories(other));
+  ASSERT_OK(WriteFileAtomically(other + "/thesis.txt", {"years of work"}));
+  EXPECT_FALSE(DropShard(other).ok());
+  EXPECT_OK(ReadFile(other + "/thesis.txt"));
 }
 
 }  // namespace

@@ -11,7 +11,8 @@ namespace {
 
 constexpr size_t kTraceIdBytes = 16;
 constexpr size_t kKeyBytes = 4 + 4 + kTraceIdBytes + 4;
-constexpr size_t kEntryBytes = 5 * 4 + 8;
+constexpr size_t kEpochBytes = 8;
+constexpr size_t kEntryBytes = 5 * 4 + 8 + kEpochBytes;
 
 void AppendBigEndian(uint64_t value, int bytes, std::string* out) {
   for (int i = bytes - 1; i >= 0; --i) out->push_back(static_cast<char>(value >> (8 * i)));
@@ -36,22 +37,31 @@ absl::Status CheckSize(absl::string_view what, absl::string_view bytes, size_t s
 
 }  // namespace
 
-std::string EncodeBlockKey(const HeadBlockKey& key) {
+std::string EncodeEpoch(uint64_t epoch) {
   std::string bytes;
-  bytes.reserve(kKeyBytes);
-  AppendBigEndian(key.head.layer, 4, &bytes);
-  AppendBigEndian(key.head.kv_head, 4, &bytes);
-  AppendTraceId(key.trace_id, &bytes);
-  AppendBigEndian(key.block, 4, &bytes);
+  AppendBigEndian(epoch, kEpochBytes, &bytes);
   return bytes;
 }
 
-absl::StatusOr<HeadBlockKey> DecodeBlockKey(absl::string_view bytes) {
-  RETURN_IF_ERROR(CheckSize("block key", bytes, kKeyBytes));
-  HeadBlockKey key;
-  key.head = {GetInt32(bytes, 0), GetInt32(bytes, 4)};
-  std::copy_n(bytes.begin() + 8, kTraceIdBytes, key.trace_id.begin());
-  key.block = GetInt32(bytes, 8 + kTraceIdBytes);
+std::string EncodeBlockKey(const BlockKey& key) {
+  std::string bytes;
+  bytes.reserve(kEpochBytes + kKeyBytes);
+  AppendBigEndian(key.epoch, kEpochBytes, &bytes);
+  AppendBigEndian(key.block.head.layer, 4, &bytes);
+  AppendBigEndian(key.block.head.kv_head, 4, &bytes);
+  AppendTraceId(key.block.trace_id, &bytes);
+  AppendBigEndian(key.block.block, 4, &bytes);
+  return bytes;
+}
+
+absl::StatusOr<BlockKey> DecodeBlockKey(absl::string_view bytes) {
+  RETURN_IF_ERROR(CheckSize("block key", bytes, kEpochBytes + kKeyBytes));
+  BlockKey key;
+  key.epoch = GetBigEndian(bytes.substr(0, kEpochBytes));
+  bytes.remove_prefix(kEpochBytes);
+  key.block.head = {GetInt32(bytes, 0), GetInt32(bytes, 4)};
+  std::copy_n(bytes.begin() + 8, kTraceIdBytes, key.block.trace_id.begin());
+  key.block.block = GetInt32(bytes, 8 + kTraceIdBytes);
   return key;
 }
 
@@ -90,6 +100,7 @@ std::string EncodeIndexEntry(const IndexEntry& entry) {
   AppendBigEndian(entry.cuts, 4, &bytes);
   AppendBigEndian(entry.encoded_bytes, 4, &bytes);
   AppendBigEndian(entry.stored_at_s, 8, &bytes);
+  AppendBigEndian(entry.epoch, kEpochBytes, &bytes);
   return bytes;
 }
 
@@ -102,6 +113,7 @@ absl::StatusOr<IndexEntry> DecodeIndexEntry(absl::string_view bytes) {
   entry.cuts = GetInt32(bytes, 12);
   entry.encoded_bytes = GetInt32(bytes, 16);
   entry.stored_at_s = static_cast<int64_t>(GetBigEndian(bytes.substr(20, 8)));
+  entry.epoch = GetBigEndian(bytes.substr(28, kEpochBytes));
   return entry;
 }
 

@@ -12,12 +12,21 @@
 
 namespace kvp {
 
-// Key of a block's bytes: layer (4) · kv_head (4) · trace id (16) · block (4), integers big-endian,
-// so that keys compare as their fields do, and one head's blocks are one contiguous range in the
-// order in which they are read.
-std::string EncodeBlockKey(const HeadBlockKey& key);
+// Key of a block's bytes: epoch (8) · layer (4) · kv_head (4) · trace id (16) · block (4), integers
+// big-endian, so that keys compare as their fields do.
+//
+// Rationale: an epoch is what was written together. Its blocks are sorted once, when they are
+// written, into a range of keys that no other epoch touches, so that nothing is ever merged with
+// them: a byte is written once. Within an epoch one head's blocks are one contiguous range.
+struct BlockKey {
+  uint64_t epoch = 0;
+  HeadBlockKey block;
+};
+std::string EncodeBlockKey(const BlockKey& key);
+// What all block keys of an epoch begin with.
+std::string EncodeEpoch(uint64_t epoch);
 // DATA_LOSS where the bytes are no such key.
-absl::StatusOr<HeadBlockKey> DecodeBlockKey(absl::string_view bytes);
+absl::StatusOr<BlockKey> DecodeBlockKey(absl::string_view bytes);
 
 // Key of a block's entry in the index: trace id (16) · layer (4) · kv_head (4) · block (4): what a
 // trace has is one contiguous range.
@@ -37,9 +46,11 @@ struct IndexEntry {
   int32_t encoded_bytes = 0;
   // When it was stored, in seconds since 1970.
   int64_t stored_at_s = 0;
+  // Where it is: see BlockKey.
+  uint64_t epoch = 0;
 };
 
-// The fields in order, big-endian: five of 4 bytes, one of 8.
+// The fields in order, big-endian: five of 4 bytes, two of 8.
 std::string EncodeIndexEntry(const IndexEntry& entry);
 // DATA_LOSS where the bytes are no such entry.
 absl::StatusOr<IndexEntry> DecodeIndexEntry(absl::string_view bytes);

@@ -40,15 +40,21 @@ std::vector<HeadBlockKey> ManyKeys() {
   return keys;
 }
 
-TEST(KeyEncoding, BlockKeysCompareAsLayerHeadTraceBlock) {
-  std::vector<HeadBlockKey> keys = ManyKeys();
-  const auto fields = [](const HeadBlockKey& key) {
-    return std::make_tuple(key.head.layer, key.head.kv_head, key.trace_id, key.block);
+TEST(KeyEncoding, BlockKeysCompareAsEpochLayerHeadTraceBlock) {
+  std::vector<BlockKey> keys;
+  const std::vector<uint64_t> epochs = {0, 1, 255, 256, uint64_t{1} << 40};
+  for (const HeadBlockKey& block : ManyKeys()) {
+    keys.push_back({epochs[keys.size() % epochs.size()], block});
+  }
+  const auto fields = [](const BlockKey& key) {
+    return std::make_tuple(key.epoch, key.block.head.layer, key.block.head.kv_head,
+                           key.block.trace_id, key.block.block);
   };
-  for (const HeadBlockKey& a : keys) {
-    for (const HeadBlockKey& b : keys) {
+  for (const BlockKey& a : keys) {
+    for (const BlockKey& b : keys) {
       ASSERT_EQ(EncodeBlockKey(a) < EncodeBlockKey(b), fields(a) < fields(b))
-          << HeadBlockKeyText(a) << " and " << HeadBlockKeyText(b);
+          << a.epoch << " " << HeadBlockKeyText(a.block) << " and " << b.epoch << " "
+          << HeadBlockKeyText(b.block);
     }
   }
 }
@@ -69,7 +75,8 @@ TEST(KeyEncoding, IndexKeysCompareAsTraceLayerHeadBlock) {
 TEST(KeyEncoding, BytesAreThoseOfTheFormat) {
   const HeadBlockKey key = Key(1, 2, 0xab, 3);
   const std::string trace = "111111ab111111111111111111111111";
-  EXPECT_EQ(absl::BytesToHexString(EncodeBlockKey(key)), "0000000100000002" + trace + "00000003");
+  EXPECT_EQ(absl::BytesToHexString(EncodeBlockKey({0x0a0b, key})),
+            "0000000000000a0b0000000100000002" + trace + "00000003");
   EXPECT_EQ(absl::BytesToHexString(EncodeIndexKey(key)), trace + "0000000100000002" + "00000003");
   IndexEntry entry;
   entry.first_token = 1;
@@ -78,23 +85,27 @@ TEST(KeyEncoding, BytesAreThoseOfTheFormat) {
   entry.cuts = 4;
   entry.encoded_bytes = 5;
   entry.stored_at_s = 0x0102030405;
+  entry.epoch = 6;
   EXPECT_EQ(absl::BytesToHexString(EncodeIndexEntry(entry)),
-            "00000001000000020000000300000004000000050000000102030405");
+            "000000010000000200000003000000040000000500000001020304050000000000000006");
 }
 
 TEST(KeyEncoding, DecodesToWhatWasEncoded) {
   for (const HeadBlockKey& key : ManyKeys()) {
-    ASSERT_OK_AND_ASSIGN(const HeadBlockKey block_key, DecodeBlockKey(EncodeBlockKey(key)));
-    EXPECT_EQ(HeadBlockKeyText(block_key), HeadBlockKeyText(key));
+    ASSERT_OK_AND_ASSIGN(const BlockKey block_key, DecodeBlockKey(EncodeBlockKey({9, key})));
+    EXPECT_EQ(block_key.epoch, 9u);
+    EXPECT_EQ(HeadBlockKeyText(block_key.block), HeadBlockKeyText(key));
     ASSERT_OK_AND_ASSIGN(const HeadBlockKey index_key, DecodeIndexKey(EncodeIndexKey(key)));
     EXPECT_EQ(HeadBlockKeyText(index_key), HeadBlockKeyText(key));
   }
   IndexEntry entry;
   entry.encoded_bytes = 77;
   entry.stored_at_s = 1'700'000'000;
+  entry.epoch = uint64_t{1} << 63;
   ASSERT_OK_AND_ASSIGN(const IndexEntry decoded, DecodeIndexEntry(EncodeIndexEntry(entry)));
   EXPECT_EQ(decoded.encoded_bytes, 77);
   EXPECT_EQ(decoded.stored_at_s, 1'700'000'000);
+  EXPECT_EQ(decoded.epoch, uint64_t{1} << 63);
 }
 
 TEST(KeyEncoding, OtherSizesAreDataLoss) {

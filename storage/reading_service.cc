@@ -108,8 +108,12 @@ grpc::Status ReadingService::ReadHead(grpc::ServerContext* context, const ReadHe
     bytes = 0;
     return absl::OkStatus();
   };
+  Shard::ScanOptions options;
+  options.split = request->split();
+  options.order_seed = request->order_seed();
+  options.after = *after;
   absl::Status status = shard_->ScanHead(
-      head, request->split(), *after,
+      head, options,
       [&](const HeadBlockKey& key,
           const absl::StatusOr<absl::string_view>& encoded) -> absl::Status {
         if (!encoded.ok()) {

@@ -16,4 +16,10 @@ absl::Status FromRocksdb(const rocksdb::Status& status, absl::string_view what) 
   return absl::InternalError(message);
 }
 
+rocksdb::WriteOptions Synced() {
+  rocksdb::WriteOptions options;
+  options.sync = true;
+  return options;
+}
+
 }  // namespace kvp

@@ -5,6 +5,7 @@
 
 #include "absl/status/status.h"
 #include "absl/strings/string_view.h"
+#include "rocksdb/options.h"
 #include "rocksdb/slice.h"
 #include "rocksdb/status.h"
 
@@ -14,6 +15,9 @@ namespace kvp {
 // error INTERNAL (not UNAVAILABLE: trying again doesn't help a broken disk). `what` begins the
 // message.
 absl::Status FromRocksdb(const rocksdb::Status& status, absl::string_view what);
+
+// Writes return when what they wrote survives a power cut.
+rocksdb::WriteOptions Synced();
 
 inline rocksdb::Slice ToSlice(absl::string_view text) { return {text.data(), text.size()}; }
 inline absl::string_view ToView(const rocksdb::Slice& slice) {

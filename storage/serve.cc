@@ -17,16 +17,24 @@
 #include "util/logging.h"
 #include "util/malloc_tuning.h"
 #include "util/status_macros.h"
+#include "util/tls_flags.h"
 
 ABSL_FLAG(std::string, dir, "", "Folder of the shard's data; created where there is none.");
 ABSL_FLAG(std::string, listen, "127.0.0.1:0",
-          "HOST:PORT to listen on, a loopback address; port 0 takes a free one.");
+          "HOST:PORT to listen on; port 0 takes a free one. Other than loopback addresses need "
+          "--tls-cert, --tls-key and --tls-ca.");
 ABSL_FLAG(int, shard_index, 0, "Which shard this is, from 0.");
 ABSL_FLAG(int, shard_count, 1, "How many shards the model's heads are split over.");
 ABSL_FLAG(std::string, port_file, "",
           "File to write the port to, in decimal, once the shard is ready.");
 ABSL_FLAG(absl::Duration, sweep_older_than, absl::Hours(1),
           "At start, delete traces that were never committed and got no block for this long.");
+ABSL_FLAG(int64_t, max_bytes, 0,
+          "Most bytes of blocks on the disk; past it collectors wait. 0: no limit.");
+ABSL_FLAG(
+    int, sorted_file_kib, 4096,
+    "Batches of at least this many KiB are written as a sorted file of their own, smaller ones "
+    "through the log.");
 ABSL_FLAG(int, queue_mib, 64,
           "Blocks received but not yet written, in MiB, before reading pauses.");
 ABSL_FLAG(absl::Duration, drain_deadline, absl::Seconds(10),
@@ -41,7 +49,11 @@ serves them to readers. It runs until SIGTERM or SIGINT, then lets streams end a
 Examples:
   kvp serve --dir /data/shard0 --listen 127.0.0.1:7000
   kvp serve --dir /data/shard1 --listen 127.0.0.1:0 --port-file /tmp/shard1.port \
-    --shard-index 1 --shard-count 2)";
+    --shard-index 1 --shard-count 2
+  kvp serve --dir /data/shard0 --listen 10.0.0.7:7000 --tls-cert shard0.pem --tls-key shard0.key \
+    --tls-ca ca.pem --max-bytes 2000000000000
+
+Exit status: 0 ended by a signal, 1 failed, 2 wrong usage.)";
 
 kvp::ShardServer::Options OptionsFromFlags() {
   kvp::ShardServer::Options options;
@@ -49,7 +61,10 @@ kvp::ShardServer::Options OptionsFromFlags() {
   options.shard.dir = absl::GetFlag(FLAGS_dir);
   options.shard.shard_index = absl::GetFlag(FLAGS_shard_index);
   options.shard.shard_count = absl::GetFlag(FLAGS_shard_count);
+  options.tls = kvp::TlsFilesFromFlags();
+  options.shard.max_bytes = absl::GetFlag(FLAGS_max_bytes);
   options.shard.sweep_older_than = absl::GetFlag(FLAGS_sweep_older_than);
+  options.shard.sorted_file_bytes = int64_t{absl::GetFlag(FLAGS_sorted_file_kib)} << 10;
   options.queue.capacity_bytes = int64_t{absl::GetFlag(FLAGS_queue_mib)} << 20;
   return options;
 }

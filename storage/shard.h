@@ -1,22 +1,30 @@
 // Shard: the traces of a contiguous range of heads, on one disk, in one RocksDB.
 //
-//   column family   key                                  value
-//   default         "identity"                           ShardIdentity
-//   blocks          layer · kv_head · trace id · block   encoded head block, in blob files
-//   index           trace id · layer · kv_head · block   IndexEntry, in one batch with the block
-//   records         trace id                             TraceRecord; being there is the commit
+//   column family   key                                          value
+//   default         "identity"                                   ShardIdentity
+//   blocks          epoch · layer · kv_head · trace id · block   encoded head block
+//   index           trace id · layer · kv_head · block           IndexEntry; being there, the block
+//   is records         trace id                                     TraceRecord; being there is the
+//   commit
 //
 // Keys and index entries are encoded in key_encoding.h.
+//
+// Blocks come in batches. A large batch is an epoch of its own: it is sorted and written as one
+// file, which becomes part of the database, so that every byte is written once, at the speed of the
+// disk. Small ones go through the write-ahead log and are sorted in memory, together an epoch as
+// large as the write buffer: written twice, but without a file for each.
 
 #ifndef KVP_STORAGE_SHARD_H_
 #define KVP_STORAGE_SHARD_H_
 
+#include <atomic>
 #include <cstdint>
 #include <functional>
 #include <map>
 #include <memory>
 #include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "absl/base/thread_annotations.h"
@@ -35,6 +43,8 @@
 namespace rocksdb {
 class ColumnFamilyHandle;
 class DB;
+class Env;
+class WriteBatch;
 }  // namespace rocksdb
 
 namespace kvp {
@@ -55,7 +65,15 @@ class Shard {
     // Traces without a commit whose last block is older are deleted at open. Younger ones may
     // belong to a writer that is about to reconnect.
     absl::Duration sweep_older_than = absl::Hours(1);
+    // Blocks are refused with RESOURCE_EXHAUSTED where they would take more than this on the disk;
+    // 0: no limit.
+    int64_t max_bytes = 0;
+    // Batches of at least this many bytes become a sorted file.
+    int64_t sorted_file_bytes = int64_t{4} << 20;
     int64_t write_buffer_bytes = int64_t{64} << 20;
+    // What the files are written through, for tests of faults: must outlive the shard. Null: the
+    // system's.
+    rocksdb::Env* env = nullptr;
 
     absl::Status Validate() const;
   };
@@ -117,11 +135,19 @@ class Shard {
   using BlockConsumer = std::function<absl::Status(
       const HeadBlockKey& key, const absl::StatusOr<absl::string_view>& encoded)>;
 
-  // The head's blocks of the traces of `split` ("" for all) committed when the scan began, by
-  // ascending trace id, then block, beginning after block `after` where that is set. An error of
-  // `consume` ends the scan.
-  absl::Status ScanHead(HeadId head, const std::string& split,
-                        const std::optional<HeadBlockKey>& after,
+  struct ScanOptions {
+    // "" for all.
+    std::string split;
+    // The order of traces (storage/trace_order.h); a trace's blocks come in theirs.
+    uint64_t order_seed = 0;
+    // Where set, the scan begins after this block.
+    std::optional<HeadBlockKey> after;
+    // That read ahead of `consume`.
+    int threads = 2;
+  };
+  // The head's blocks of the traces that were committed when the scan began. An error of `consume`
+  // ends the scan.
+  absl::Status ScanHead(HeadId head, const ScanOptions& options,
                         const BlockConsumer& consume) const;
 
   // Every block, committed or not, by ascending trace id.
@@ -130,6 +156,25 @@ class Shard {
   // Deletes the blocks of traces without a commit, the last of whose blocks is older than
   // `older_than`. Returns how many traces that were.
   absl::StatusOr<int64_t> Sweep(absl::Duration older_than);
+
+  // Bytes of blocks on the disk and on their way there.
+  int64_t StoredBytes() const;
+
+  // A copy of the shard as it is now, in checkpoints/NAME of its folder, made of hard links;
+  // returns the copy's path. INVALID_ARGUMENT unless the name has only letters, digits, '.', '_'
+  // and
+  // '-', at most 64, the first a letter or digit; ALREADY_EXISTS.
+  absl::StatusOr<std::string> Checkpoint(const std::string& name);
+
+  // Rewrites the files without what was deleted from them.
+  absl::Status Compact();
+
+  // The record of a committed trace, and the entries of its blocks. NOT_FOUND.
+  struct TraceDetail {
+    TraceRecord record;
+    std::vector<std::pair<HeadBlockKey, IndexEntry>> blocks;
+  };
+  absl::StatusOr<TraceDetail> Describe(const TraceId& id) const;
 
   // Reads the whole index.
   absl::StatusOr<Stats> GetStats() const;
@@ -140,6 +185,11 @@ class Shard {
   absl::Status OpenDatabase();
   absl::Status LoadIdentity();
   absl::Status LoadCommitted();
+  // Removes what a crash in the middle of a write has left.
+  absl::Status Recover();
+  // Removes the epoch's blocks that have no entry: only the last sorted file can have been added
+  // without its entries.
+  absl::Status RemoveOrphans(uint64_t epoch) ABSL_EXCLUSIVE_LOCKS_REQUIRED(write_mutex_);
   absl::Status CheckComplete(const TraceRecord& record, const TraceId& id,
                              const ShardIdentity& identity) const;
   // Calls `consume` for every entry whose key begins with `prefix`.
@@ -147,8 +197,35 @@ class Shard {
       absl::string_view prefix,
       const std::function<absl::Status(const HeadBlockKey&, const IndexEntry&)>& consume) const;
   bool IsCommitted(const TraceId& id) const;
+  std::vector<TraceId> TracesToScan(const ScanOptions& options) const;
+
+  struct NewBlock {
+    HeadBlockKey key;
+    IndexEntry entry;
+    absl::string_view encoded;
+  };
+  // Durably. Set the entries' epochs.
+  absl::Status Store(std::vector<NewBlock>& blocks) ABSL_EXCLUSIVE_LOCKS_REQUIRED(write_mutex_);
+  absl::Status StoreLogged(std::vector<NewBlock>& blocks, int64_t bytes)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(write_mutex_);
+  absl::Status StoreSorted(std::vector<NewBlock>& blocks)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(write_mutex_);
+  // Ascending keys, and values.
+  absl::Status AddSortedFile(uint64_t epoch,
+                             const std::vector<std::pair<std::string, absl::string_view>>& sorted);
+  absl::Status CheckRoom(int64_t bytes) const;
+  // To be called before looking at the index in order to write. Ends what a failed write has left:
+  // after a full disk RocksDB writes again only when told to, and the last sorted file may still be
+  // without its entries. RESOURCE_EXHAUSTED while RocksDB clears up.
+  absl::Status ResumeWrites() ABSL_EXCLUSIVE_LOCKS_REQUIRED(write_mutex_);
+  // Durably. `what` is for the message.
+  absl::Status Write(rocksdb::WriteBatch* batch, absl::string_view what)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(write_mutex_);
+  absl::StatusOr<std::optional<IndexEntry>> FindEntry(const HeadBlockKey& key) const;
 
   const Options options_;
+  // Set once RocksDB has stopped over a failed write, be it that it could go on since.
+  const std::shared_ptr<std::atomic<bool>> stopped_once_;
   std::unique_ptr<rocksdb::DB> db_;
   // Owned by db_; destroyed before it.
   rocksdb::ColumnFamilyHandle* default_ = nullptr;
@@ -158,6 +235,12 @@ class Shard {
 
   // Held over a write and the look at the index before it. Taken before mutex_.
   absl::Mutex write_mutex_;
+  uint64_t next_epoch_ ABSL_GUARDED_BY(write_mutex_) = 1;
+  // The epoch of the blocks that go through the log now, 0 before the first, and their bytes.
+  uint64_t logged_epoch_ ABSL_GUARDED_BY(write_mutex_) = 0;
+  int64_t logged_bytes_ ABSL_GUARDED_BY(write_mutex_) = 0;
+  // The entries of the last sorted file, as a write batch, where writing them failed.
+  std::string unwritten_entries_ ABSL_GUARDED_BY(write_mutex_);
   mutable absl::Mutex mutex_;
   std::optional<ShardIdentity> identity_ ABSL_GUARDED_BY(mutex_);
   // The split of every committed trace.

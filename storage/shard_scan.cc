@@ -1,5 +1,6 @@
 // The reading half of Shard.
 
+#include <algorithm>
 #include <memory>
 #include <optional>
 #include <string>
@@ -12,11 +13,19 @@
 #include "absl/strings/str_cat.h"
 #include "rocksdb/db.h"
 #include "rocksdb/options.h"
+#include "storage/block_fetcher.h"
 #include "storage/rocksdb_util.h"
 #include "storage/shard.h"
+#include "storage/trace_order.h"
 #include "util/status_macros.h"
 
 namespace kvp {
+namespace {
+
+// Blocks that a scan reads ahead: of 512 KiB, 4 MiB.
+constexpr size_t kBlocksAhead = 8;
+
+}  // namespace
 
 absl::Status Shard::List(const std::string& split,
                          const std::function<absl::Status(TraceRecord record)>& consume) const {
@@ -48,40 +57,59 @@ absl::Status Shard::ScanIndex(
   return FromRocksdb(iterator->status(), absl::StrCat(options_.dir, ": index"));
 }
 
-absl::Status Shard::ScanHead(HeadId head, const std::string& split,
-                             const std::optional<HeadBlockKey>& after,
-                             const BlockConsumer& consume) const {
+std::vector<TraceId> Shard::TracesToScan(const ScanOptions& options) const {
+  const TraceOrder order(options.order_seed);
   std::vector<TraceId> ids;
   {
     absl::MutexLock lock(&mutex_);
-    for (auto trace = after.has_value() ? committed_.lower_bound(after->trace_id)
-                                        : committed_.begin();
-         trace != committed_.end(); ++trace) {
-      if (split.empty() || trace->second == split) ids.push_back(trace->first);
+    for (const auto& [id, split] : committed_) {
+      if (!options.split.empty() && split != options.split) continue;
+      if (options.after.has_value() && order.Before(id, options.after->trace_id)) continue;
+      ids.push_back(id);
     }
   }
+  std::sort(ids.begin(), ids.end(),
+            [&order](const TraceId& a, const TraceId& b) { return order.Before(a, b); });
+  return ids;
+}
+
+absl::Status Shard::ScanHead(HeadId head, const ScanOptions& options,
+                             const BlockConsumer& consume) const {
+  const std::vector<TraceId> ids = TracesToScan(options);
   const rocksdb::Snapshot* snapshot = db_->GetSnapshot();
   const auto release = absl::MakeCleanup([this, snapshot] { db_->ReleaseSnapshot(snapshot); });
   rocksdb::ReadOptions read_options;
   read_options.snapshot = snapshot;
-  // Blocks are read once a pass: caching them would only push the keys out.
+  // Blocks are read once a pass: caching them would only push the keys out. Whoever uses them
+  // checks their own checksums.
   read_options.fill_cache = false;
-  std::unique_ptr<rocksdb::Iterator> index(db_->NewIterator(read_options, index_));
-  rocksdb::PinnableSlice value;
+  read_options.verify_checksums = false;
+  // A Get a block rather than an iterator over them: an iterator ends at a damaged one.
+  BlockFetcher fetcher(options.threads, [&](const BlockKey& key, rocksdb::PinnableSlice* encoded) {
+    return db_->Get(read_options, blocks_, EncodeBlockKey(key), encoded);
+  });
+  const auto give = [&]() -> absl::Status {
+    const std::unique_ptr<BlockFetcher::Fetched> fetched = fetcher.Next();
+    absl::StatusOr<absl::string_view> encoded = ToView(fetched->encoded);
+    if (!fetched->status.ok()) encoded = absl::DataLossError(fetched->status.ToString());
+    return consume(fetched->key.block, encoded);
+  };
+  rocksdb::ReadOptions index_options;
+  index_options.snapshot = snapshot;
+  std::unique_ptr<rocksdb::Iterator> index(db_->NewIterator(index_options, index_));
   for (const TraceId& id : ids) {
     const std::string prefix = IndexPrefix(id, head);
     for (index->Seek(prefix); index->Valid() && index->key().starts_with(prefix); index->Next()) {
       ASSIGN_OR_RETURN(const HeadBlockKey key, DecodeIndexKey(ToView(index->key())));
+      ASSIGN_OR_RETURN(const IndexEntry entry, DecodeIndexEntry(ToView(index->value())));
+      const std::optional<HeadBlockKey>& after = options.after;
       if (after.has_value() && id == after->trace_id && key.block <= after->block) continue;
-      // A Get a block rather than an iterator over them: an iterator ends at a damaged one.
-      const rocksdb::Status got = db_->Get(read_options, blocks_, EncodeBlockKey(key), &value);
-      absl::StatusOr<absl::string_view> encoded = ToView(value);
-      if (!got.ok()) encoded = absl::DataLossError(got.ToString());
-      RETURN_IF_ERROR(consume(key, encoded));
-      value.Reset();
+      fetcher.Ask({entry.epoch, key});
+      if (fetcher.outstanding() > kBlocksAhead) RETURN_IF_ERROR(give());
     }
     RETURN_IF_ERROR(FromRocksdb(index->status(), absl::StrCat(options_.dir, ": index")));
   }
+  while (fetcher.outstanding() > 0) RETURN_IF_ERROR(give());
   return absl::OkStatus();
 }
 
@@ -89,8 +117,9 @@ absl::Status Shard::ScanAll(const BlockConsumer& consume) const {
   rocksdb::ReadOptions read_options;
   read_options.fill_cache = false;
   rocksdb::PinnableSlice value;
-  return ScanIndex("", [&](const HeadBlockKey& key, const IndexEntry&) -> absl::Status {
-    const rocksdb::Status got = db_->Get(read_options, blocks_, EncodeBlockKey(key), &value);
+  return ScanIndex("", [&](const HeadBlockKey& key, const IndexEntry& entry) -> absl::Status {
+    const rocksdb::Status got =
+        db_->Get(read_options, blocks_, EncodeBlockKey({entry.epoch, key}), &value);
     absl::StatusOr<absl::string_view> encoded = ToView(value);
     if (!got.ok()) encoded = absl::DataLossError(got.ToString());
     const absl::Status status = consume(key, encoded);

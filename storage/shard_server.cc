@@ -1,11 +1,8 @@
 #include "storage/shard_server.h"
 
-#include <arpa/inet.h>
-
 #include <mutex>
 #include <utility>
 
-#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
 #include "grpcpp/ext/proto_server_reflection_plugin.h"
@@ -14,6 +11,7 @@
 #include "grpcpp/resource_quota.h"
 #include "storage/channel.h"
 #include "util/status_macros.h"
+#include "util/tls.h"
 
 namespace kvp {
 namespace {
@@ -23,23 +21,14 @@ constexpr size_t kGrpcMemoryBytes = size_t{512} << 20;
 // Also bounds the ReadHead calls under way, which have a thread each.
 constexpr int kMaxGrpcThreads = 256;
 
-bool IsLoopback(const std::string& host) {
-  in_addr address;
-  return host == "localhost" || host == "[::1]" ||
-         (absl::StartsWith(host, "127.") && inet_pton(AF_INET, host.c_str(), &address) == 1);
-}
-
 }  // namespace
 
 absl::Status ShardServer::Options::Validate() const {
   const absl::StatusOr<HostPort> parsed = ParseHostPort(listen);
   if (!parsed.ok())
     return absl::InvalidArgumentError(absl::StrCat("listen: ", parsed.status().message()));
-  if (!IsLoopback(parsed->host)) {
-    return absl::InvalidArgumentError(
-        absl::StrCat("listen is ", listen,
-                     ": not a loopback address, and connections are neither encrypted nor "
-                     "authenticated"));
+  if (absl::Status status = CheckTls(parsed->host, tls); !status.ok()) {
+    return absl::InvalidArgumentError(absl::StrCat("listen: ", status.message()));
   }
   if (queue.capacity_bytes < 1 || queue.batch_bytes < 1) {
     return absl::InvalidArgumentError("queue: capacity_bytes and batch_bytes must be positive");
@@ -55,18 +44,21 @@ absl::StatusOr<std::unique_ptr<ShardServer>> ShardServer::Start(Options options)
     grpc::reflection::InitProtoReflectionServerBuilderPlugin();
   });
 
+  ASSIGN_OR_RETURN(const std::shared_ptr<grpc::ServerCredentials> credentials,
+                   ServerCredentialsOf(options.tls));
   std::unique_ptr<ShardServer> server(new ShardServer(std::move(options)));
   ASSIGN_OR_RETURN(server->shard_, Shard::Open(server->options_.shard));
   server->queue_ = std::make_unique<IngestQueue>(server->shard_.get(), server->options_.queue);
   server->ingestion_ =
       std::make_unique<IngestionService>(server->shard_.get(), server->queue_.get());
   server->reading_ = std::make_unique<ReadingService>(server->shard_.get());
+  server->admin_ = std::make_unique<AdminService>(server->shard_.get());
 
   grpc::ServerBuilder builder;
-  builder.AddListeningPort(server->options_.listen, grpc::InsecureServerCredentials(),
-                           &server->port_);
+  builder.AddListeningPort(server->options_.listen, credentials, &server->port_);
   builder.RegisterService(server->ingestion_.get());
   builder.RegisterService(server->reading_.get());
+  builder.RegisterService(server->admin_.get());
   builder.SetMaxReceiveMessageSize(kMaxMessageBytes);
   builder.SetMaxSendMessageSize(kMaxMessageBytes);
   // Two servers on one port would share its connections without a word.

@@ -10,10 +10,12 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
+#include "storage/admin_service.h"
 #include "storage/ingest_queue.h"
 #include "storage/ingestion_service.h"
 #include "storage/reading_service.h"
 #include "storage/shard.h"
+#include "util/tls_files.h"
 
 namespace kvp {
 
@@ -21,9 +23,9 @@ namespace kvp {
 class ShardServer {
  public:
   struct Options {
-    // HOST:PORT; port 0 is a free one. The connection is not encrypted and not authenticated, so
-    // HOST must be a loopback address: localhost, 127.x.x.x or [::1].
+    // HOST:PORT; port 0 is a free one. Without TLS files, HOST must be a loopback address.
     std::string listen = "127.0.0.1:0";
+    TlsFiles tls;
     Shard::Options shard;
     IngestQueue::Options queue;
 
@@ -55,6 +57,7 @@ class ShardServer {
   std::unique_ptr<IngestQueue> queue_;
   std::unique_ptr<IngestionService> ingestion_;
   std::unique_ptr<ReadingService> reading_;
+  std::unique_ptr<AdminService> admin_;
   std::unique_ptr<grpc::Server> server_;
 };
 

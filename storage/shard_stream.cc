@@ -15,13 +15,14 @@ namespace {
 
 constexpr absl::Duration kFirstBackoff = absl::Milliseconds(50);
 constexpr absl::Duration kMaxBackoff = absl::Seconds(1);
+// Each try sends a window of blocks to be refused.
+constexpr absl::Duration kFullBackoff = absl::Seconds(5);
 
 }  // namespace
 
 ShardStream::ShardStream(Options options)
     : options_(std::move(options)),
-      channel_(MakeChannel(options_.address)),
-      stub_(TraceIngestion::NewStub(channel_)),
+      stub_(TraceIngestion::NewStub(options_.channel)),
       unreachable_since_(absl::Now()),
       thread_([this] { Run(); }) {}
 
@@ -121,6 +122,11 @@ void ShardStream::Run() {
       backoff = kFirstBackoff;
       LogWarning(absl::StrCat(status.message(), "; connecting again"));
     }
+    if (absl::IsResourceExhausted(status) && !Cancelled()) {
+      unreachable_since_ = absl::Now() + kFullBackoff;
+      mutex_.AwaitWithTimeout(absl::Condition(&stopping_), kFullBackoff);
+      continue;
+    }
     if (!IsWorthRetrying(status) || Cancelled() ||
         absl::Now() + backoff >= unreachable_since_ + options_.reconnect_deadline) {
       error_ = IsWorthRetrying(status) ? absl::UnavailableError(status.message()) : status;
@@ -142,7 +148,8 @@ absl::Status ShardStream::Converse() {
     absl::MutexLock lock(&mutex_);
     return stopping_;
   };
-  const absl::Status connected = WaitForConnection(*channel_, options_.address, deadline, stopping);
+  const absl::Status connected =
+      WaitForConnection(*options_.channel, options_.address, deadline, stopping);
   if (absl::IsCancelled(connected)) return connected;
   if (!connected.ok()) {
     return absl::UnavailableError(absl::StrCat(ShardName(options_.address),

@@ -22,15 +22,17 @@ namespace kvp {
 
 // Sends blocks and commits in order on a thread of its own, and keeps each until the shard has
 // acknowledged it. When the connection breaks, or the shard goes away (UNAVAILABLE), it connects
-// again and sends everything unacknowledged again, which is a no-op for what the shard has. Any
-// other refusal, or a shard that stays unreachable longer than the deadline, is an error, which
-// every call returns until Reset.
+// again and sends everything unacknowledged again, which is a no-op for what the shard has. A shard
+// that is full (RESOURCE_EXHAUSTED) is tried again for as long as it takes: nothing is lost by
+// waiting. Any other refusal, or a shard that stays unreachable longer than the deadline, is an
+// error, which every call returns until Reset.
 //
 // Thread-safe. Calls block on the window and on reconnection.
 class ShardStream {
  public:
   struct Options {
     std::string address;
+    std::shared_ptr<grpc::Channel> channel;
     IngestHello hello;
     // Most bytes sent or waiting to be sent without an acknowledgement; a larger message goes
     // alone.
@@ -62,7 +64,7 @@ class ShardStream {
   // Encoded bytes of the blocks acknowledged so far.
   int64_t acknowledged_bytes() const;
 
-  grpc::Channel& channel() { return *channel_; }
+  grpc::Channel& channel() { return *options_.channel; }
   const std::string& address() const { return options_.address; }
 
  private:
@@ -88,7 +90,6 @@ class ShardStream {
   bool HasUnsent() const ABSL_SHARED_LOCKS_REQUIRED(mutex_);
 
   const Options options_;
-  const std::shared_ptr<grpc::Channel> channel_;
   const std::unique_ptr<TraceIngestion::Stub> stub_;
 
   mutable absl::Mutex mutex_;

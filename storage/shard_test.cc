@@ -8,9 +8,12 @@
 #include <string>
 #include <vector>
 
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
+#include "rocksdb/db.h"
+#include "storage/key_encoding.h"
 #include "storage/test_traces.h"
 #include "util/status_matchers.h"
 
@@ -64,8 +67,11 @@ class ShardTest : public testing::Test {
   std::vector<std::string> Scan(HeadId head, const std::string& split,
                                 const std::optional<HeadBlockKey>& after = std::nullopt) {
     std::vector<std::string> seen;
+    Shard::ScanOptions options;
+    options.split = split;
+    options.after = after;
     const absl::Status status = shard_->ScanHead(
-        head, split, after,
+        head, options,
         [&](const HeadBlockKey& key, const absl::StatusOr<absl::string_view>& encoded) {
           EXPECT_TRUE(key.head == head);
           const bool good = encoded.ok() && ParseHeadBlock(*encoded).ok();
@@ -100,7 +106,7 @@ TEST_F(ShardTest, ScanGivesTheBytesThatWerePut) {
   size_t checked = 0;
   for (const HeadBlock& block : TestBlocks(5, 10, 4)) {
     ASSERT_OK(shard_->ScanHead(
-        block.key.head, "", std::nullopt,
+        block.key.head, {},
         [&](const HeadBlockKey& key, const absl::StatusOr<absl::string_view>& encoded) {
           if (key.block != block.key.block) return absl::OkStatus();
           EXPECT_EQ(*encoded, EncodeHeadBlock(block).value());
@@ -232,8 +238,7 @@ TEST_F(ShardTest, ReadOnlySeesEverythingAndWritesNothing) {
   EXPECT_THAT(Shard::Open(options_), StatusIs(absl::StatusCode::kNotFound, HasSubstr("nothing")));
 }
 
-TEST_F(ShardTest, DamagedBlobIsReportedAndTheOthersAreRead) {
-  // Large enough to live in blob files.
+TEST_F(ShardTest, DamagedBlockIsReportedAndTheOthersAreRead) {
   for (uint32_t number = 1; number <= 3; ++number) Write(number, 400, 400, "train");
   // Reopening writes the log's blocks to files.
   Open();
@@ -241,7 +246,7 @@ TEST_F(ShardTest, DamagedBlobIsReportedAndTheOthersAreRead) {
   const std::string damaged = EncodeHeadBlock(TestBlocks(2, 400, 400)[3]).value();
   int flipped = 0;
   for (const auto& entry : std::filesystem::directory_iterator(options_.dir)) {
-    if (entry.path().extension() != ".blob") continue;
+    if (entry.path().extension() != ".sst") continue;
     std::ifstream in(entry.path(), std::ios::binary);
     std::string bytes((std::istreambuf_iterator<char>(in)), std::istreambuf_iterator<char>());
     const size_t at = bytes.find(damaged);
@@ -273,6 +278,92 @@ TEST_F(ShardTest, RecordsThatMakeNoSenseAreRefusedByName) {
   refused("cuts", [](TraceRecord& record) { record.set_cuts(1, 5); });
   refused("cuts", [](TraceRecord& record) { record.set_cuts(1, 11); });
   EXPECT_OK(Commit(TestRecord(1, 10, "train"), 18));
+}
+
+// Every batch becomes a sorted file.
+class SortedShardTest : public ShardTest {
+ protected:
+  void SetUp() override {
+    options_.sorted_file_bytes = 1;
+    ShardTest::SetUp();
+  }
+
+  int64_t FilesWithPrefix(const std::string& prefix) const {
+    int64_t count = 0;
+    for (const auto& file : std::filesystem::directory_iterator(options_.dir)) {
+      count += absl::StartsWith(file.path().filename().string(), prefix);
+    }
+    return count;
+  }
+};
+
+TEST_F(SortedShardTest, BlocksAreThereAtOnceAndAfterReopening) {
+  Write(3, 10, 4, "train");
+  Write(1, 10, 4, "train");
+  ASSERT_THAT(Put(TestBlocks(1, 10, 4)), Each(IsOk()));
+  EXPECT_EQ(FilesWithPrefix("sorted-"), 0);
+  for (int round = 0; round < 2; ++round) {
+    EXPECT_THAT(Scan({1, 1}, ""), ElementsAre("1/0", "1/1", "1/2", "3/0", "3/1", "3/2"));
+    Open();
+  }
+  ASSERT_OK_AND_ASSIGN(const Shard::Stats stats, shard_->GetStats());
+  EXPECT_EQ(stats.blocks, 36);
+}
+
+TEST_F(SortedShardTest, SortedAndLoggedBatchesStandSideBySide) {
+  for (int number = 1; number <= 6; ++number) {
+    options_.sorted_file_bytes = number % 2 == 0 ? 1 : 1 << 30;
+    Open();
+    Write(number, 10, 4, "train");
+  }
+  EXPECT_THAT(Scan({0, 1}, ""),
+              ElementsAre("1/0", "1/1", "1/2", "2/0", "2/1", "2/2", "3/0", "3/1", "3/2", "4/0",
+                          "4/1", "4/2", "5/0", "5/1", "5/2", "6/0", "6/1", "6/2"));
+}
+
+// What a crash leaves between the file and its entries, and before.
+TEST_F(SortedShardTest, OpeningRemovesWhatACrashLeft) {
+  Write(1, 10, 4, "train");
+  ASSERT_THAT(Put(TestBlocks(2, 10, 4)), Each(IsOk()));
+  shard_.reset();
+  {
+    rocksdb::DBOptions db_options;
+    std::vector<rocksdb::ColumnFamilyDescriptor> families;
+    for (const char* name : {"default", "blocks", "index", "records"}) {
+      families.push_back({name, {}});
+    }
+    std::vector<rocksdb::ColumnFamilyHandle*> handles;
+    rocksdb::DB* opened = nullptr;
+    ASSERT_TRUE(rocksdb::DB::Open(db_options, options_.dir, families, &handles, &opened).ok());
+    const std::unique_ptr<rocksdb::DB> db(opened);
+    for (const HeadBlock& block : TestBlocks(2, 10, 4)) {
+      ASSERT_TRUE(db->Delete({}, handles[2], EncodeIndexKey(block.key)).ok());
+    }
+    for (rocksdb::ColumnFamilyHandle* handle : handles) db->DestroyColumnFamilyHandle(handle);
+  }
+  std::ofstream(options_.dir + "/sorted-00000000000000000009.sst") << "half a file";
+  Open();
+  EXPECT_EQ(FilesWithPrefix("sorted-"), 0);
+  Write(2, 10, 4, "train");
+  EXPECT_THAT(Scan({1, 1}, ""), ElementsAre("1/0", "1/1", "1/2", "2/0", "2/1", "2/2"));
+  ASSERT_OK_AND_ASSIGN(const Shard::Stats stats, shard_->GetStats());
+  EXPECT_EQ(stats.blocks, 36);
+}
+
+TEST_F(SortedShardTest, AFullShardRefusesBlocksAndKeepsWhatItHas) {
+  Write(1, 40, 40, "train");
+  options_.max_bytes = shard_->StoredBytes() + 100;
+  Open();
+  EXPECT_THAT(Put(TestBlocks(2, 40, 40)),
+              Each(StatusIs(absl::StatusCode::kResourceExhausted,
+                            HasSubstr(absl::StrCat("max_bytes=", options_.max_bytes)))));
+  // What is there already is acknowledged all the same.
+  EXPECT_THAT(Put(TestBlocks(1, 40, 40)), Each(IsOk()));
+  EXPECT_THAT(Scan({1, 1}, ""), ElementsAre("1/0"));
+  options_.max_bytes = 0;
+  Open();
+  Write(2, 40, 40, "train");
+  EXPECT_THAT(Scan({1, 1}, ""), ElementsAre("1/0", "2/0"));
 }
 
 }  // namespace

@@ -1,11 +1,14 @@
 // Writer, shards and reader together, over gRPC, in one process.
 
+#include <algorithm>
 #include <map>
 #include <memory>
 #include <string>
+#include <thread>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "absl/synchronization/notification.h"
 #include "absl/time/clock.h"
 #include "absl/time/time.h"
 #include "gmock/gmock.h"
@@ -13,10 +16,12 @@
 #include "rocksdb/db.h"
 #include "storage/block_quantization.h"
 #include "storage/key_encoding.h"
+#include "storage/shard_server.h"
 #include "storage/test_cluster.h"
 #include "storage/test_traces.h"
 #include "storage/trace_reader.h"
 #include "storage/trace_writer.h"
+#include "util/file.h"
 #include "util/status_matchers.h"
 
 namespace kvp {
@@ -26,6 +31,7 @@ using ::testing::AllOf;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
+using ::testing::SizeIs;
 
 constexpr int64_t kHeads = 6;
 
@@ -328,12 +334,12 @@ TEST_F(StoreTest, DamagedAndLostBlocksAreSkippedAndCounted) {
     const HeadBlock damaged = TestBlocks(2, 40, 40)[4];
     std::string bytes = EncodeHeadBlock(damaged).value();
     bytes[100] = static_cast<char>(bytes[100] ^ 1);
-    ASSERT_TRUE(db->Put({}, handles[1], EncodeBlockKey(damaged.key), bytes).ok());
+    ASSERT_TRUE(db->Put({}, handles[1], EncodeBlockKey({1, damaged.key}), bytes).ok());
     const HeadBlock swapped = TestBlocks(3, 40, 40)[4];
-    ASSERT_TRUE(db->Put({}, handles[1], EncodeBlockKey(swapped.key),
+    ASSERT_TRUE(db->Put({}, handles[1], EncodeBlockKey({1, swapped.key}),
                         EncodeHeadBlock(TestBlocks(1, 40, 40)[4]).value())
                     .ok());
-    ASSERT_TRUE(db->Delete({}, handles[1], EncodeBlockKey(TestBlocks(4, 40, 40)[4].key)).ok());
+    ASSERT_TRUE(db->Delete({}, handles[1], EncodeBlockKey({1, TestBlocks(4, 40, 40)[4].key})).ok());
     for (rocksdb::ColumnFamilyHandle* handle : handles) db->DestroyColumnFamilyHandle(handle);
   }
   ASSERT_OK(cluster_->Restart(1));
@@ -370,6 +376,91 @@ TEST_F(StoreTest, EmptyStoreListsNothingAndHasNoHeads) {
   EXPECT_OK(reader->ReadHead({0, 0}, "", consume));
   EXPECT_THAT(reader->ReadHead({3, 0}, "", consume),
               StatusIs(absl::StatusCode::kNotFound, HasSubstr("layer 3")));
+}
+
+TEST_F(StoreTest, ASeedShufflesTheTracesTheSameWayForEveryHead) {
+  const auto writer = Writer();
+  for (uint32_t number = 1; number <= 12; ++number) {
+    ASSERT_OK(WriteTestTrace(*writer, number, 100, 40, "train"));
+  }
+  const auto reader = Reader();
+  const auto order = [&](const TraceReader::HeadRead& read) {
+    std::vector<int> numbers;
+    int32_t next_block = 0;
+    EXPECT_OK(reader->ReadHead(read, [&](HeadBlock block) {
+      if (block.key.block == 0) {
+        numbers.push_back(block.key.trace_id[3]);
+        next_block = 0;
+      }
+      EXPECT_EQ(numbers.back(), block.key.trace_id[3]);
+      EXPECT_EQ(block.key.block, next_block++);
+      return absl::OkStatus();
+    }));
+    return numbers;
+  };
+  TraceReader::HeadRead read;
+  read.order_seed = 5;
+  const std::vector<int> shuffled = order(read);
+  EXPECT_THAT(shuffled, SizeIs(12));
+  EXPECT_FALSE(std::is_sorted(shuffled.begin(), shuffled.end()));
+  // A head of the other shard.
+  read.head = {2, 1};
+  EXPECT_EQ(order(read), shuffled);
+  read.after = TestTraceId(shuffled[4]);
+  ASSERT_OK(WriteTestTrace(*writer, 13, 100, 40, "train"));
+  std::vector<int> rest = order(read);
+  rest.erase(std::remove(rest.begin(), rest.end(), 13), rest.end());
+  EXPECT_EQ(rest, std::vector<int>(shuffled.begin() + 5, shuffled.end()));
+}
+
+TEST_F(StoreTest, AFolderIsReadAsItsServerIs) {
+  const auto writer = Writer();
+  for (const uint32_t number : {2, 1}) {
+    ASSERT_OK(WriteTestTrace(*writer, number, 100, 40, "train"));
+  }
+  TraceReader::Options options;
+  options.shards = {cluster_->dir(0), cluster_->dir(1)};
+  ASSERT_OK_AND_ASSIGN(const auto local, TraceReader::Connect(options));
+  ExpectTraces(*local, {1, 2}, 100, 40);
+  // What comes later is not seen.
+  ASSERT_OK(WriteTestTrace(*writer, 3, 100, 40, "train"));
+  ExpectTraces(*local, {1, 2}, 100, 40);
+  EXPECT_THAT(Listed(*local, ""), ElementsAre(1, 2));
+  options.shards = {cluster_->dir(1), cluster_->dir(0)};
+  ASSERT_OK_AND_ASSIGN(const auto swapped, TraceReader::Connect(options));
+  ExpectTraces(*swapped, {1, 2, 3}, 100, 40);
+  options.shards = {cluster_->dir(0) + "/nowhere", cluster_->dir(1)};
+  EXPECT_THAT(TraceReader::Connect(options),
+              StatusIs(absl::StatusCode::kNotFound, HasSubstr("nowhere")));
+}
+
+// A writer in front of a full shard waits and loses nothing.
+TEST_F(StoreTest, AWriterWaitsForRoom) {
+  std::unique_ptr<ShardServer> server;
+  ShardServer::Options options;
+  options.shard.dir = testing::TempDir() + "/full";
+  options.shard.max_bytes = 1;
+  ASSERT_OK(MakeDirectories(options.shard.dir));
+  ASSERT_OK_AND_ASSIGN(server, ShardServer::Start(options));
+  options.listen = server->address();
+  TraceWriter::Options writer_options;
+  writer_options.shards = {server->address()};
+  writer_options.model = TestModel();
+  writer_options.reconnect_deadline = absl::Seconds(5);
+  ASSERT_OK_AND_ASSIGN(const auto writer, TraceWriter::Connect(writer_options));
+  absl::Notification written;
+  std::thread thread([&] {
+    EXPECT_OK(WriteTestTrace(*writer, 1, 100, 40, "train"));
+    written.Notify();
+  });
+  // Longer than the deadline for a shard that is away: this one is only full.
+  EXPECT_FALSE(written.WaitForNotificationWithTimeout(absl::Seconds(7)));
+  EXPECT_EQ(server->shard().committed_traces(), 0);
+  server.reset();
+  options.shard.max_bytes = 0;
+  ASSERT_OK_AND_ASSIGN(server, ShardServer::Start(options));
+  thread.join();
+  EXPECT_EQ(server->shard().committed_traces(), 1);
 }
 
 }  // namespace

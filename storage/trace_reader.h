@@ -4,8 +4,10 @@
 #ifndef KVP_STORAGE_TRACE_READER_H_
 #define KVP_STORAGE_TRACE_READER_H_
 
+#include <cstdint>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -15,6 +17,7 @@
 #include "proto/trace.pb.h"
 #include "storage/head_block.h"
 #include "util/head_split.h"
+#include "util/tls_files.h"
 
 namespace kvp {
 
@@ -22,8 +25,10 @@ namespace kvp {
 class TraceReader {
  public:
   struct Options {
-    // HOST:PORT of each shard, in the order of their head ranges.
+    // Of each shard, in the order of their head ranges: HOST:PORT of its server, or, with a slash
+    // in it, its folder, which is then read without gRPC, as it is now.
     std::vector<std::string> shards;
+    TlsFiles tls;
     absl::Duration connect_deadline = absl::Seconds(30);
   };
 
@@ -36,7 +41,7 @@ class TraceReader {
   };
 
   // UNAVAILABLE, naming the address, where a shard can't be reached in time.
-  static absl::StatusOr<std::unique_ptr<TraceReader>> Connect(Options options);
+  static absl::StatusOr<std::unique_ptr<TraceReader>> Connect(const Options& options);
 
   virtual ~TraceReader() = default;
 
@@ -44,12 +49,25 @@ class TraceReader {
   // every shard has committed. The order is the same whatever the shards.
   virtual absl::StatusOr<std::vector<TraceRecord>> ListTraces(const std::string& split) = 0;
 
-  // Calls `consume` with every block of `head` of the committed traces of `split` ("" for all), in
-  // ascending order of trace id, then block. K and V are bf16, however they are stored. An error of
-  // `consume` ends the read and is returned.
+  struct HeadRead {
+    HeadId head;
+    // "" for all.
+    std::string split;
+    // Seed of the order of traces, the same for every head and shard; 0: by ascending id.
+    uint64_t order_seed = 0;
+    // Where set, the read goes on behind this trace in that order.
+    std::optional<TraceId> after;
+  };
+  // Calls `consume` with every block of a head of the traces committed when the read began, trace
+  // by trace in order, a trace's blocks in theirs. Several blocks are read ahead meanwhile. K
+  // and V are bf16, however they are stored. An error of `consume` ends the read and is returned.
   virtual absl::StatusOr<ReadResult> ReadHead(
-      HeadId head, const std::string& split,
-      const std::function<absl::Status(HeadBlock block)>& consume) = 0;
+      const HeadRead& read, const std::function<absl::Status(HeadBlock block)>& consume) = 0;
+  // The whole of a head by ascending trace id.
+  absl::StatusOr<ReadResult> ReadHead(HeadId head, const std::string& split,
+                                      const std::function<absl::Status(HeadBlock block)>& consume) {
+    return ReadHead(HeadRead{head, split, 0, std::nullopt}, consume);
+  }
 };
 
 }  // namespace kvp

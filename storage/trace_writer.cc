@@ -30,6 +30,7 @@ class StreamingTraceWriter final : public TraceWriter {
     for (size_t i = 0; i < options_.shards.size(); ++i) {
       ShardStream::Options options;
       options.address = options_.shards[i];
+      ASSIGN_OR_RETURN(options.channel, MakeChannel(options.address, options_.tls));
       options.hello.set_protocol_version(kProtocolVersion);
       *options.hello.mutable_model() = options_.model;
       options.hello.set_shard_index(static_cast<int32_t>(i));

@@ -15,6 +15,7 @@
 #include "absl/types/span.h"
 #include "proto/trace.pb.h"
 #include "storage/head_block.h"
+#include "util/tls_files.h"
 
 namespace kvp {
 
@@ -29,6 +30,7 @@ class TraceWriter {
   struct Options {
     // HOST:PORT of each shard, in the order of their head ranges (util/head_split.h).
     std::vector<std::string> shards;
+    TlsFiles tls;
     ModelInfo model;
     int64_t window_bytes = int64_t{64} << 20;
     // How long a shard may be unreachable, at the start or later, before a call fails.

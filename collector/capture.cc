@@ -191,9 +191,25 @@ absl::Status AppendBlocks(HeadId head, const LayerRecord& layer, int64_t block_t
   return absl::OkStatus();
 }
 
+// An agent that learned from anything else would be worthless.
+absl::Status CheckNumbers(const std::vector<LayerRecord>& layers) {
+  for (size_t layer = 0; layer < layers.size(); ++layer) {
+    for (const at::Tensor& tensor :
+         {layers[layer].keys, layers[layer].values, layers[layer].labels}) {
+      if (at::isfinite(tensor).all().item<bool>()) continue;
+      return absl::DataLossError(
+          absl::StrCat("layer ", layer,
+                       ": keys, values or attention are not finite numbers: are the "
+                       "model's weights, or is its dtype too narrow?"));
+    }
+  }
+  return absl::OkStatus();
+}
+
 absl::StatusOr<CapturedTrace> TraceOf(const Decoder& decoder, const ModelInfo& model,
                                       const CaptureOptions& options, Run& run) {
   ASSIGN_OR_RETURN(const std::vector<LayerRecord> layers, run.recorder->Finish(run.cache));
+  RETURN_IF_ERROR(CheckNumbers(layers));
   const ModelConfig& config = decoder.config();
   CapturedTrace trace;
   trace.has_future = !run.continuation.empty();

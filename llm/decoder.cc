@@ -15,6 +15,7 @@
 #include "llm/rotary.h"
 #include "llm/weights.h"
 #include "util/file.h"
+#include "util/logging.h"
 #include "util/status_macros.h"
 
 namespace kvp {
@@ -144,8 +145,8 @@ class TransformerDecoder : public Decoder {
     }
     const int64_t seen = sequence.cache->next_position();
     if (seen + tokens <= max_model_len_) return absl::OkStatus();
-    return absl::InvalidArgumentError(absl::StrCat(
-        name, tokens, " tokens behind ", seen, " are more than max_model_len=", max_model_len_));
+    return absl::InvalidArgumentError(
+        absl::StrCat(name, seen + tokens, " tokens are more than max_model_len=", max_model_len_));
   }
 
   absl::StatusOr<std::vector<at::Tensor>> ForwardChunks(Sequences sequences,
@@ -315,6 +316,11 @@ absl::StatusOr<std::unique_ptr<Decoder>> Decoder::Load(const std::string& direct
                    ReadFile(absl::StrCat(directory, "/config.json")));
   ASSIGN_OR_RETURN(const std::unique_ptr<Checkpoint> checkpoint, Checkpoint::Open(directory));
   const int64_t max_model_len = config.max_model_len(options.max_model_len);
+  if (max_model_len > config.max_positions) {
+    LogWarning(absl::StrCat(directory, ": max_model_len=", max_model_len,
+                            " is beyond max_position_embeddings=", config.max_positions,
+                            ", to which the model was trained"));
+  }
   const at::NoGradGuard no_gradients;
   try {
     ASSIGN_OR_RETURN(Weights weights, LoadWeights(config, *checkpoint, dtype, devices));

@@ -7,10 +7,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
 #include "rocksdb/db.h"
-#include "rocksdb/filter_policy.h"
-#include "rocksdb/listener.h"
-#include "rocksdb/options.h"
-#include "rocksdb/table.h"
+#include "rocksdb/env.h"
 #include "rocksdb/write_batch.h"
 #include "storage/rocksdb_util.h"
 #include "storage/shard_checks.h"
@@ -18,54 +15,6 @@
 #include "util/status_macros.h"
 
 namespace kvp {
-namespace {
-
-constexpr int32_t kFormatVersion = 2;
-constexpr char kIdentityKey[] = "identity";
-constexpr char kBlocks[] = "blocks";
-constexpr char kIndex[] = "index";
-constexpr char kRecords[] = "records";
-constexpr uint64_t kMaxWalBytes = uint64_t{512} << 20;
-
-rocksdb::ColumnFamilyOptions SmallFamilyOptions() {
-  rocksdb::ColumnFamilyOptions options;
-  options.compression = rocksdb::kNoCompression;
-  rocksdb::BlockBasedTableOptions table;
-  table.filter_policy.reset(rocksdb::NewBloomFilterPolicy(10, false));
-  options.table_factory.reset(rocksdb::NewBlockBasedTableFactory(table));
-  return options;
-}
-
-rocksdb::ColumnFamilyOptions BlocksFamilyOptions(int64_t write_buffer_bytes) {
-  rocksdb::ColumnFamilyOptions options = SmallFamilyOptions();
-  options.write_buffer_size = write_buffer_bytes;
-  options.max_write_buffer_number = 3;
-  rocksdb::BlockBasedTableOptions table;
-  // The cheapest: every block has a checksum of its own, which its reader checks.
-  table.checksum = rocksdb::kXXH3;
-  // Nobody asks for a key that isn't there, nor reads on behind one.
-  table.filter_policy = nullptr;
-  table.max_auto_readahead_size = 0;
-  options.table_factory.reset(rocksdb::NewBlockBasedTableFactory(table));
-  return options;
-}
-
-// Notices that RocksDB stopped over a failed write.
-class StopListener final : public rocksdb::EventListener {
- public:
-  explicit StopListener(std::shared_ptr<std::atomic<bool>> stopped)
-      : stopped_(std::move(stopped)) {}
-
-  void OnBackgroundError(rocksdb::BackgroundErrorReason /*reason*/,
-                         rocksdb::Status* error) override {
-    if (error->severity() >= rocksdb::Status::Severity::kHardError) *stopped_ = true;
-  }
-
- private:
-  const std::shared_ptr<std::atomic<bool>> stopped_;
-};
-
-}  // namespace
 
 absl::Status Shard::Options::Validate() const {
   if (dir.empty()) return absl::InvalidArgumentError("dir is empty");
@@ -90,113 +39,12 @@ absl::Status Shard::Options::Validate() const {
   return absl::OkStatus();
 }
 
-absl::StatusOr<std::unique_ptr<Shard>> Shard::Open(Options options) {
-  RETURN_IF_ERROR(options.Validate());
-  std::unique_ptr<Shard> shard(new Shard(std::move(options)));
-  RETURN_IF_ERROR(shard->OpenDatabase());
-  RETURN_IF_ERROR(shard->LoadIdentity());
-  RETURN_IF_ERROR(shard->LoadCommitted());
-  if (!shard->options_.read_only) {
-    RETURN_IF_ERROR(shard->Recover());
-    ASSIGN_OR_RETURN(const int64_t swept, shard->Sweep(shard->options_.sweep_older_than));
-    if (swept > 0) {
-      LogInfo(absl::StrCat(shard->options_.dir, ": swept ", swept, " traces without a commit"));
-    }
-  }
-  return shard;
-}
-
 Shard::Shard(Options options)
-    : options_(std::move(options)), stopped_once_(std::make_shared<std::atomic<bool>>(false)) {}
+    : options_(std::move(options)),
+      stopped_once_(std::make_shared<std::atomic<bool>>(false)),
+      commits_(options_.env != nullptr ? options_.env : rocksdb::Env::Default(), options_.dir) {}
 
-Shard::~Shard() {
-  if (db_ == nullptr) return;
-  for (rocksdb::ColumnFamilyHandle* family : {default_, blocks_, index_, records_}) {
-    if (family != nullptr) db_->DestroyColumnFamilyHandle(family);
-  }
-  if (const rocksdb::Status status = db_->Close(); !status.ok()) {
-    LogWarning(absl::StrCat(options_.dir, ": close: ", status.ToString()));
-  }
-}
-
-absl::Status Shard::OpenDatabase() {
-  rocksdb::DBOptions db_options;
-  db_options.create_if_missing = true;
-  db_options.create_missing_column_families = true;
-  db_options.max_background_jobs = 2;
-  db_options.max_total_wal_size = kMaxWalBytes;
-  db_options.keep_log_file_num = 2;
-  db_options.listeners.push_back(std::make_shared<StopListener>(stopped_once_));
-  // Everything is in the log.
-  db_options.avoid_flush_during_shutdown = true;
-  if (options_.env != nullptr) db_options.env = options_.env;
-  const std::vector<rocksdb::ColumnFamilyDescriptor> families = {
-      {rocksdb::kDefaultColumnFamilyName, SmallFamilyOptions()},
-      {kBlocks, BlocksFamilyOptions(options_.write_buffer_bytes)},
-      {kIndex, SmallFamilyOptions()},
-      {kRecords, SmallFamilyOptions()}};
-  if (options_.read_only) {
-    std::vector<std::string> names;
-    const rocksdb::Status listed =
-        rocksdb::DB::ListColumnFamilies(db_options, options_.dir, &names);
-    if (!listed.ok()) {
-      return absl::NotFoundError(
-          absl::StrCat(options_.dir, ": no shard here: ", listed.ToString()));
-    }
-    for (const rocksdb::ColumnFamilyDescriptor& family : families) {
-      if (std::find(names.begin(), names.end(), family.name) == names.end()) {
-        return absl::FailedPreconditionError(absl::StrCat(
-            options_.dir, ": a RocksDB, but no shard: column family ", family.name, " is missing"));
-      }
-    }
-  }
-  std::vector<rocksdb::ColumnFamilyHandle*> handles;
-  rocksdb::DB* db = nullptr;
-  const rocksdb::Status status =
-      options_.read_only
-          ? rocksdb::DB::OpenForReadOnly(db_options, options_.dir, families, &handles, &db)
-          : rocksdb::DB::Open(db_options, options_.dir, families, &handles, &db);
-  RETURN_IF_ERROR(FromRocksdb(status, absl::StrCat(options_.dir, ": open")));
-  db_.reset(db);
-  default_ = handles[0];
-  blocks_ = handles[1];
-  index_ = handles[2];
-  records_ = handles[3];
-  return absl::OkStatus();
-}
-
-absl::Status Shard::LoadIdentity() {
-  std::string value;
-  const rocksdb::Status status = db_->Get(rocksdb::ReadOptions(), default_, kIdentityKey, &value);
-  if (status.IsNotFound()) return absl::OkStatus();
-  RETURN_IF_ERROR(FromRocksdb(status, absl::StrCat(options_.dir, ": identity")));
-  ShardIdentity identity;
-  if (!identity.ParseFromString(value)) {
-    return absl::DataLossError(absl::StrCat(options_.dir, ": identity can't be parsed"));
-  }
-  if (identity.format_version() != kFormatVersion) {
-    return absl::FailedPreconditionError(absl::StrCat(
-        options_.dir, ": format_version is ", identity.format_version(), ", not ", kFormatVersion));
-  }
-  if (!options_.read_only && (identity.shard_index() != options_.shard_index ||
-                              identity.shard_count() != options_.shard_count)) {
-    return absl::FailedPreconditionError(absl::StrCat(
-        options_.dir, ": holds shard ", identity.shard_index(), " of ", identity.shard_count(),
-        ", not ", options_.shard_index, " of ", options_.shard_count));
-  }
-  absl::MutexLock lock(&mutex_);
-  identity_ = std::move(identity);
-  return absl::OkStatus();
-}
-
-absl::Status Shard::LoadCommitted() {
-  return List("", [this](TraceRecord record) -> absl::Status {
-    ASSIGN_OR_RETURN(const TraceId id, TraceIdFromBytes(record.trace_id()));
-    absl::MutexLock lock(&mutex_);
-    committed_[id] = record.split();
-    return absl::OkStatus();
-  });
-}
+Shard::~Shard() { CloseDatabase(); }
 
 absl::StatusOr<ShardIdentity> Shard::Hello(const ModelInfo& model, int32_t shard_index,
                                            int32_t shard_count) {

@@ -9,6 +9,8 @@
 //
 // Keys and index entries are encoded in key_encoding.h.
 //
+// Beside it, file "commits" lists the committed traces (storage/commit_list.h).
+//
 // Blocks come in batches. A large batch is an epoch of its own: it is sorted and written as one
 // file, which becomes part of the database, so that every byte is written once, at the speed of the
 // disk. Small ones go through the write-ahead log and are sorted in memory, together an epoch as
@@ -36,6 +38,7 @@
 #include "absl/types/span.h"
 #include "proto/shard.pb.h"
 #include "proto/trace.pb.h"
+#include "storage/commit_list.h"
 #include "storage/head_block.h"
 #include "storage/key_encoding.h"
 #include "util/head_split.h"
@@ -90,7 +93,8 @@ class Shard {
 
   // Opens the shard, creating it unless read_only. NOT_FOUND where read_only and there is none;
   // FAILED_PRECONDITION where the data is of another format version, or of another place in the
-  // split.
+  // split; DATA_LOSS, naming the file, where it is damaged other than in a block, or where a trace
+  // that was committed is gone.
   static absl::StatusOr<std::unique_ptr<Shard>> Open(Options options);
 
   ~Shard();
@@ -130,8 +134,8 @@ class Shard {
   absl::Status List(const std::string& split,
                     const std::function<absl::Status(TraceRecord record)>& consume) const;
 
-  // `encoded` is DATA_LOSS for a block that can't be read from the disk. Its checksum has not been
-  // checked.
+  // `encoded` is DATA_LOSS for a block that can't be read from the disk, or is missing. Its
+  // checksum has not been checked.
   using BlockConsumer = std::function<absl::Status(
       const HeadBlockKey& key, const absl::StatusOr<absl::string_view>& encoded)>;
 
@@ -180,11 +184,22 @@ class Shard {
   absl::StatusOr<Stats> GetStats() const;
 
  private:
+  static constexpr int32_t kFormatVersion = 2;
+  static constexpr char kIdentityKey[] = "identity";
+
   explicit Shard(Options options);
 
-  absl::Status OpenDatabase();
+  absl::Status OpenForReading();
+  absl::Status OpenForWriting();
+  absl::StatusOr<std::vector<TraceId>> ListedCommits();
+  // Opens the database and takes from it what is kept in memory. DATA_LOSS unless all of `listed`
+  // are committed in it.
+  absl::Status Load(const std::vector<TraceId>& listed, bool read_only);
+  absl::Status OpenDatabase(bool read_only);
+  void CloseDatabase();
   absl::Status LoadIdentity();
   absl::Status LoadCommitted();
+  rocksdb::Env* Environment() const;
   // Removes what a crash in the middle of a write has left.
   absl::Status Recover();
   // Removes the epoch's blocks that have no entry: only the last sorted file can have been added
@@ -197,7 +212,12 @@ class Shard {
       absl::string_view prefix,
       const std::function<absl::Status(const HeadBlockKey&, const IndexEntry&)>& consume) const;
   bool IsCommitted(const TraceId& id) const;
-  std::vector<TraceId> TracesToScan(const ScanOptions& options) const;
+  std::vector<TraceId> AllCommitted() const;
+  struct TraceToScan {
+    TraceId id{};
+    int32_t entries = 0;
+  };
+  std::vector<TraceToScan> TracesToScan(const ScanOptions& options) const;
 
   struct NewBlock {
     HeadBlockKey key;
@@ -215,8 +235,9 @@ class Shard {
                              const std::vector<std::pair<std::string, absl::string_view>>& sorted);
   absl::Status CheckRoom(int64_t bytes) const;
   // To be called before looking at the index in order to write. Ends what a failed write has left:
-  // after a full disk RocksDB writes again only when told to, and the last sorted file may still be
-  // without its entries. RESOURCE_EXHAUSTED while RocksDB clears up.
+  // after a full disk RocksDB writes again only when told to, the last sorted file may still be
+  // without its entries, and commits without theirs in the list. RESOURCE_EXHAUSTED while RocksDB
+  // clears up.
   absl::Status ResumeWrites() ABSL_EXCLUSIVE_LOCKS_REQUIRED(write_mutex_);
   // Durably. `what` is for the message.
   absl::Status Write(rocksdb::WriteBatch* batch, absl::string_view what)
@@ -241,10 +262,14 @@ class Shard {
   int64_t logged_bytes_ ABSL_GUARDED_BY(write_mutex_) = 0;
   // The entries of the last sorted file, as a write batch, where writing them failed.
   std::string unwritten_entries_ ABSL_GUARDED_BY(write_mutex_);
+  CommitList commits_ ABSL_GUARDED_BY(write_mutex_);
   mutable absl::Mutex mutex_;
   std::optional<ShardIdentity> identity_ ABSL_GUARDED_BY(mutex_);
-  // The split of every committed trace.
-  std::map<TraceId, std::string> committed_ ABSL_GUARDED_BY(mutex_);
+  struct CommittedTrace {
+    std::string split;
+    int32_t entries = 0;
+  };
+  std::map<TraceId, CommittedTrace> committed_ ABSL_GUARDED_BY(mutex_);
 };
 
 }  // namespace kvp

@@ -2,6 +2,7 @@
 
 #include <filesystem>
 #include <fstream>
+#include <functional>
 #include <iterator>
 #include <memory>
 #include <optional>
@@ -261,6 +262,64 @@ TEST_F(ShardTest, DamagedBlockIsReportedAndTheOthersAreRead) {
   EXPECT_THAT(Scan({1, 0}, ""), ElementsAre("1/0", "2/0", "3/0"));
 }
 
+// The shard's database, for damage. The shard must be closed.
+void ChangeDatabase(
+    const std::string& dir,
+    const std::function<void(rocksdb::DB*, const std::vector<rocksdb::ColumnFamilyHandle*>&)>&
+        change) {
+  std::vector<rocksdb::ColumnFamilyDescriptor> families;
+  for (const char* name : {"default", "blocks", "index", "records"}) families.push_back({name, {}});
+  std::vector<rocksdb::ColumnFamilyHandle*> handles;
+  rocksdb::DB* opened = nullptr;
+  ASSERT_TRUE(rocksdb::DB::Open(rocksdb::DBOptions(), dir, families, &handles, &opened).ok());
+  const std::unique_ptr<rocksdb::DB> db(opened);
+  change(opened, handles);
+  for (rocksdb::ColumnFamilyHandle* handle : handles) db->DestroyColumnFamilyHandle(handle);
+}
+
+TEST_F(ShardTest, EntriesThatAreGoneAreReported) {
+  for (uint32_t number = 1; number <= 4; ++number) Write(number, 12, 4, "train");
+  shard_.reset();
+  ChangeDatabase(options_.dir, [](rocksdb::DB* db, const auto& handles) {
+    const auto forget = [&](uint32_t number, int block) {
+      ASSERT_TRUE(
+          db->Delete({}, handles[2], EncodeIndexKey({{1, 0}, TestTraceId(number), block})).ok());
+    };
+    forget(2, 1);
+    forget(3, 2);
+    for (const int block : {0, 1, 2}) forget(4, block);
+  });
+  Open();
+  EXPECT_THAT(Scan({1, 0}, ""),
+              ElementsAre("1/0", "1/1", "1/2", "2/0", "2/1!", "2/2", "3/0", "3/1", "3/2!", "4/0!"));
+  HeadBlockKey after;
+  after.trace_id = TestTraceId(2);
+  after.block = 1;
+  EXPECT_THAT(Scan({1, 0}, "", after), ElementsAre("2/2", "3/0", "3/1", "3/2!", "4/0!"));
+  after.trace_id = TestTraceId(3);
+  after.block = INT32_MAX;
+  EXPECT_THAT(Scan({1, 0}, "", after), ElementsAre("4/0!"));
+  EXPECT_THAT(Scan({1, 1}, "", after), ElementsAre("4/0", "4/1", "4/2"));
+}
+
+TEST_F(ShardTest, CommittedTracesThatAreGoneAreRefusedByName) {
+  for (uint32_t number = 1; number <= 3; ++number) Write(number, 10, 4, "train");
+  shard_.reset();
+  ChangeDatabase(options_.dir, [](rocksdb::DB* db, const auto& handles) {
+    ASSERT_TRUE(db->Delete({}, handles[3], EncodeTraceId(TestTraceId(2))).ok());
+  });
+  for (const bool read_only : {true, false}) {
+    options_.read_only = read_only;
+    EXPECT_THAT(Shard::Open(options_), StatusIs(absl::StatusCode::kDataLoss,
+                                                HasSubstr("1 committed traces are gone, the first "
+                                                          "000000020000000000000000000000ff")));
+  }
+  // The way out.
+  std::filesystem::remove(options_.dir + "/commits");
+  Open();
+  EXPECT_THAT(Scan({1, 1}, ""), ElementsAre("1/0", "1/1", "1/2", "3/0", "3/1", "3/2"));
+}
+
 TEST_F(ShardTest, RecordsThatMakeNoSenseAreRefusedByName) {
   ASSERT_THAT(Put(TestBlocks(1, 10, 4)), Each(IsOk()));
   const auto refused = [&](const std::string& field, const auto& change) {
@@ -326,21 +385,11 @@ TEST_F(SortedShardTest, OpeningRemovesWhatACrashLeft) {
   Write(1, 10, 4, "train");
   ASSERT_THAT(Put(TestBlocks(2, 10, 4)), Each(IsOk()));
   shard_.reset();
-  {
-    rocksdb::DBOptions db_options;
-    std::vector<rocksdb::ColumnFamilyDescriptor> families;
-    for (const char* name : {"default", "blocks", "index", "records"}) {
-      families.push_back({name, {}});
-    }
-    std::vector<rocksdb::ColumnFamilyHandle*> handles;
-    rocksdb::DB* opened = nullptr;
-    ASSERT_TRUE(rocksdb::DB::Open(db_options, options_.dir, families, &handles, &opened).ok());
-    const std::unique_ptr<rocksdb::DB> db(opened);
+  ChangeDatabase(options_.dir, [](rocksdb::DB* db, const auto& handles) {
     for (const HeadBlock& block : TestBlocks(2, 10, 4)) {
       ASSERT_TRUE(db->Delete({}, handles[2], EncodeIndexKey(block.key)).ok());
     }
-    for (rocksdb::ColumnFamilyHandle* handle : handles) db->DestroyColumnFamilyHandle(handle);
-  }
+  });
   std::ofstream(options_.dir + "/sorted-00000000000000000009.sst") << "half a file";
   Open();
   EXPECT_EQ(FilesWithPrefix("sorted-"), 0);

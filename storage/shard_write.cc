@@ -151,11 +151,20 @@ absl::Status Shard::ResumeWrites() {
         absl::StrCat(options_.dir, ": recovering from a failed write"));
   }
   RETURN_IF_ERROR(FromRocksdb(status, absl::StrCat(options_.dir, ": resume")));
-  if (unwritten_entries_.empty()) return absl::OkStatus();
-  rocksdb::WriteBatch entries(unwritten_entries_);
-  RETURN_IF_ERROR(Write(&entries, "index"));
-  unwritten_entries_.clear();
-  return absl::OkStatus();
+  if (!unwritten_entries_.empty()) {
+    rocksdb::WriteBatch entries(unwritten_entries_);
+    RETURN_IF_ERROR(Write(&entries, "index"));
+    unwritten_entries_.clear();
+  }
+  return commits_.can_append() ? absl::OkStatus() : commits_.Replace(AllCommitted());
+}
+
+std::vector<TraceId> Shard::AllCommitted() const {
+  std::vector<TraceId> ids;
+  absl::MutexLock lock(&mutex_);
+  ids.reserve(committed_.size());
+  for (const auto& [id, trace] : committed_) ids.push_back(id);
+  return ids;
 }
 
 absl::Status Shard::Write(rocksdb::WriteBatch* batch, absl::string_view what) {
@@ -328,7 +337,8 @@ std::vector<absl::Status> Shard::Commit(absl::Span<const TraceRecord> records) {
     return statuses;
   }
   rocksdb::WriteBatch batch;
-  std::vector<std::pair<TraceId, std::string>> committing;
+  std::vector<TraceId> ids;
+  std::vector<CommittedTrace> committing;
   for (size_t i = 0; i < records.size(); ++i) {
     const TraceRecord& record = records[i];
     statuses[i] = [&]() -> absl::Status {
@@ -337,18 +347,22 @@ std::vector<absl::Status> Shard::Commit(absl::Span<const TraceRecord> records) {
       if (IsCommitted(id)) return absl::OkStatus();
       RETURN_IF_ERROR(CheckComplete(record, id, *identity()));
       batch.Put(records_, EncodeTraceId(id), record.SerializeAsString());
-      committing.emplace_back(id, record.split());
+      ids.push_back(id);
+      committing.push_back({record.split(), record.entries()});
       return absl::OkStatus();
     }();
   }
-  if (committing.empty()) return statuses;
-  const absl::Status status = Write(&batch, "commit");
-  if (!status.ok()) {
-    RefuseAll(status, statuses);
-    return statuses;
+  if (ids.empty()) return statuses;
+  absl::Status status = Write(&batch, "commit");
+  if (status.ok()) {
+    {
+      absl::MutexLock lock(&mutex_);
+      for (size_t i = 0; i < ids.size(); ++i) committed_[ids[i]] = std::move(committing[i]);
+    }
+    // They are visible, but acknowledged only once they are listed, too.
+    status = commits_.Append(ids);
   }
-  absl::MutexLock lock(&mutex_);
-  for (auto& [id, split] : committing) committed_[id] = std::move(split);
+  if (!status.ok()) RefuseAll(status, statuses);
   return statuses;
 }
 

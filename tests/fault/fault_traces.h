@@ -45,6 +45,9 @@ class Ledger {
   std::set<uint32_t> acknowledged_ ABSL_GUARDED_BY(mutex_);
 };
 
+// Adds what the journal of a fault_writer says. OK where there is none yet.
+absl::Status ReadJournal(const std::string& path, Ledger* ledger);
+
 // How a store, or a shard, is looked at.
 struct StoreView {
   std::function<absl::StatusOr<std::vector<TraceRecord>>()> list;

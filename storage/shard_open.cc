@@ -1,0 +1,268 @@
+// How a shard is opened, and what it says of damaged files then.
+
+#include <algorithm>
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
+#include "absl/time/clock.h"
+#include "absl/time/time.h"
+#include "rocksdb/db.h"
+#include "rocksdb/env.h"
+#include "rocksdb/filter_policy.h"
+#include "rocksdb/listener.h"
+#include "rocksdb/options.h"
+#include "rocksdb/sst_file_reader.h"
+#include "rocksdb/table.h"
+#include "storage/rocksdb_util.h"
+#include "storage/shard.h"
+#include "util/logging.h"
+#include "util/status_macros.h"
+
+namespace kvp {
+namespace {
+
+constexpr char kBlocks[] = "blocks";
+constexpr char kIndex[] = "index";
+constexpr char kRecords[] = "records";
+constexpr uint64_t kMaxWalBytes = uint64_t{512} << 20;
+// Of a reader, while a server has the shard open.
+constexpr int kReaderTries = 5;
+constexpr absl::Duration kReaderPause = absl::Milliseconds(20);
+
+rocksdb::ColumnFamilyOptions SmallFamilyOptions() {
+  rocksdb::ColumnFamilyOptions options;
+  options.compression = rocksdb::kNoCompression;
+  rocksdb::BlockBasedTableOptions table;
+  table.filter_policy.reset(rocksdb::NewBloomFilterPolicy(10, false));
+  options.table_factory.reset(rocksdb::NewBlockBasedTableFactory(table));
+  return options;
+}
+
+rocksdb::ColumnFamilyOptions BlocksFamilyOptions(int64_t write_buffer_bytes) {
+  rocksdb::ColumnFamilyOptions options = SmallFamilyOptions();
+  options.write_buffer_size = write_buffer_bytes;
+  options.max_write_buffer_number = 3;
+  rocksdb::BlockBasedTableOptions table;
+  // The cheapest: every block has a checksum of its own, which its reader checks.
+  table.checksum = rocksdb::kXXH3;
+  // Nobody asks for a key that isn't there, nor reads on behind one.
+  table.filter_policy = nullptr;
+  table.max_auto_readahead_size = 0;
+  options.table_factory.reset(rocksdb::NewBlockBasedTableFactory(table));
+  return options;
+}
+
+// Notices that RocksDB stopped over a failed write.
+class StopListener final : public rocksdb::EventListener {
+ public:
+  explicit StopListener(std::shared_ptr<std::atomic<bool>> stopped)
+      : stopped_(std::move(stopped)) {}
+
+  void OnBackgroundError(rocksdb::BackgroundErrorReason /*reason*/,
+                         rocksdb::Status* error) override {
+    if (error->severity() >= rocksdb::Status::Severity::kHardError) *stopped_ = true;
+  }
+
+ private:
+  const std::shared_ptr<std::atomic<bool>> stopped_;
+};
+
+std::vector<rocksdb::ColumnFamilyDescriptor> Families(int64_t write_buffer_bytes) {
+  return {{rocksdb::kDefaultColumnFamilyName, SmallFamilyOptions()},
+          {kBlocks, BlocksFamilyOptions(write_buffer_bytes)},
+          {kIndex, SmallFamilyOptions()},
+          {kRecords, SmallFamilyOptions()}};
+}
+
+// OK where the folder holds a shard's database.
+absl::Status CheckIsShard(const rocksdb::DBOptions& options, const std::string& dir) {
+  std::vector<std::string> names;
+  const rocksdb::Status listed = rocksdb::DB::ListColumnFamilies(options, dir, &names);
+  if (!listed.ok()) {
+    return absl::NotFoundError(absl::StrCat(dir, ": no shard here: ", listed.ToString()));
+  }
+  for (const char* family : {kBlocks, kIndex, kRecords}) {
+    if (std::find(names.begin(), names.end(), family) == names.end()) {
+      return absl::FailedPreconditionError(
+          absl::StrCat(dir, ": a RocksDB, but no shard: column family ", family, " is missing"));
+    }
+  }
+  return absl::OkStatus();
+}
+
+// RocksDB blames the manifest for what is wrong in a table that it names, and names no log: so
+// these are the tables that can't be opened, or the logs, where `message` names no file at all.
+std::string SuspectFiles(rocksdb::Env* env, const std::string& dir, absl::string_view message) {
+  std::vector<std::string> names;
+  env->GetChildren(dir, &names);
+  std::sort(names.begin(), names.end());
+  std::vector<std::string> tables, logs;
+  rocksdb::Options options;
+  options.env = env;
+  for (const std::string& name : names) {
+    if (absl::EndsWith(name, ".log")) logs.push_back(name);
+    if (!absl::EndsWith(name, ".sst")) continue;
+    rocksdb::SstFileReader reader(options);
+    if (!reader.Open(absl::StrCat(dir, "/", name)).ok()) tables.push_back(name);
+  }
+  if (!tables.empty()) return absl::StrCat("; can't be opened: ", absl::StrJoin(tables, ", "));
+  if (!logs.empty() && !absl::StrContains(message, "in file"))
+    return absl::StrCat("; logs: ", absl::StrJoin(logs, ", "));
+  return "";
+}
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<Shard>> Shard::Open(Options options) {
+  RETURN_IF_ERROR(options.Validate());
+  std::unique_ptr<Shard> shard(new Shard(std::move(options)));
+  RETURN_IF_ERROR(shard->options_.read_only ? shard->OpenForReading() : shard->OpenForWriting());
+  return shard;
+}
+
+absl::Status Shard::OpenForReading() {
+  // A server may delete files that the manifest named a moment ago.
+  for (int tries = 1;; ++tries) {
+    ASSIGN_OR_RETURN(const std::vector<TraceId> listed, ListedCommits());
+    const absl::Status status = Load(listed, /*read_only=*/true);
+    const bool damaged = absl::IsDataLoss(status) || absl::IsInternal(status);
+    if (!damaged || tries == kReaderTries) return status;
+    absl::SleepFor(kReaderPause);
+  }
+}
+
+absl::Status Shard::OpenForWriting() {
+  ASSIGN_OR_RETURN(const std::vector<TraceId> listed, ListedCommits());
+  // First without touching anything: to open a database for writing deletes the files that a
+  // damaged manifest doesn't name any more, and what follows the first damage in a log.
+  const absl::Status looked = Load(listed, /*read_only=*/true);
+  CloseDatabase();
+  const bool none_yet = absl::IsNotFound(looked) || absl::IsFailedPrecondition(looked);
+  if (!looked.ok() && !(none_yet && listed.empty())) {
+    return absl::Status(looked.code(),
+                        absl::StrCat(looked.message(),
+                                     SuspectFiles(Environment(), options_.dir, looked.message())));
+  }
+  RETURN_IF_ERROR(Load(listed, /*read_only=*/false));
+  RETURN_IF_ERROR(Recover());
+  ASSIGN_OR_RETURN(const int64_t swept, Sweep(options_.sweep_older_than));
+  if (swept > 0) {
+    LogInfo(absl::StrCat(options_.dir, ": swept ", swept, " traces without a commit"));
+  }
+  return absl::OkStatus();
+}
+
+absl::StatusOr<std::vector<TraceId>> Shard::ListedCommits() {
+  absl::MutexLock lock(&write_mutex_);
+  ASSIGN_OR_RETURN(std::optional<CommitList::Contents> contents, commits_.Read());
+  if (!contents.has_value()) return std::vector<TraceId>();
+  if (contents->damaged > 0) {
+    LogWarning(absl::StrCat(options_.dir, "/commits: ", contents->damaged, " damaged entries"));
+  }
+  return std::move(contents->ids);
+}
+
+absl::Status Shard::Load(const std::vector<TraceId>& listed, bool read_only) {
+  CloseDatabase();
+  RETURN_IF_ERROR(OpenDatabase(read_only));
+  RETURN_IF_ERROR(LoadIdentity());
+  RETURN_IF_ERROR(LoadCommitted());
+  int64_t lost = 0;
+  const TraceId* first_lost = nullptr;
+  for (const TraceId& id : listed) {
+    if (IsCommitted(id)) continue;
+    if (lost++ == 0) first_lost = &id;
+  }
+  if (lost == 0) return absl::OkStatus();
+  return absl::DataLossError(
+      absl::StrCat(options_.dir, ": ", lost, " committed traces are gone, the first ",
+                   TraceIdText(*first_lost), "; they are listed in ", options_.dir,
+                   "/commits: without that file the shard opens with what is left"));
+}
+
+rocksdb::Env* Shard::Environment() const {
+  return options_.env != nullptr ? options_.env : rocksdb::Env::Default();
+}
+
+absl::Status Shard::OpenDatabase(bool read_only) {
+  rocksdb::DBOptions db_options;
+  db_options.create_if_missing = true;
+  db_options.create_missing_column_families = true;
+  db_options.max_background_jobs = 2;
+  db_options.max_total_wal_size = kMaxWalBytes;
+  db_options.keep_log_file_num = 2;
+  db_options.listeners.push_back(std::make_shared<StopListener>(stopped_once_));
+  // Everything is in the log.
+  db_options.avoid_flush_during_shutdown = true;
+  db_options.env = Environment();
+  if (read_only) RETURN_IF_ERROR(CheckIsShard(db_options, options_.dir));
+  const std::vector<rocksdb::ColumnFamilyDescriptor> families =
+      Families(options_.write_buffer_bytes);
+  std::vector<rocksdb::ColumnFamilyHandle*> handles;
+  rocksdb::DB* db = nullptr;
+  const rocksdb::Status status =
+      read_only ? rocksdb::DB::OpenForReadOnly(db_options, options_.dir, families, &handles, &db)
+                : rocksdb::DB::Open(db_options, options_.dir, families, &handles, &db);
+  RETURN_IF_ERROR(FromRocksdb(status, absl::StrCat(options_.dir, ": open")));
+  db_.reset(db);
+  default_ = handles[0];
+  blocks_ = handles[1];
+  index_ = handles[2];
+  records_ = handles[3];
+  return absl::OkStatus();
+}
+
+void Shard::CloseDatabase() {
+  if (db_ == nullptr) return;
+  for (rocksdb::ColumnFamilyHandle* family : {default_, blocks_, index_, records_}) {
+    db_->DestroyColumnFamilyHandle(family);
+  }
+  if (const rocksdb::Status status = db_->Close(); !status.ok()) {
+    LogWarning(absl::StrCat(options_.dir, ": close: ", status.ToString()));
+  }
+  db_.reset();
+}
+
+absl::Status Shard::LoadIdentity() {
+  std::string value;
+  const rocksdb::Status status = db_->Get(rocksdb::ReadOptions(), default_, kIdentityKey, &value);
+  if (status.IsNotFound()) return absl::OkStatus();
+  RETURN_IF_ERROR(FromRocksdb(status, absl::StrCat(options_.dir, ": identity")));
+  ShardIdentity identity;
+  if (!identity.ParseFromString(value)) {
+    return absl::DataLossError(absl::StrCat(options_.dir, ": identity can't be parsed"));
+  }
+  if (identity.format_version() != kFormatVersion) {
+    return absl::FailedPreconditionError(absl::StrCat(
+        options_.dir, ": format_version is ", identity.format_version(), ", not ", kFormatVersion));
+  }
+  if (!options_.read_only && (identity.shard_index() != options_.shard_index ||
+                              identity.shard_count() != options_.shard_count)) {
+    return absl::FailedPreconditionError(absl::StrCat(
+        options_.dir, ": holds shard ", identity.shard_index(), " of ", identity.shard_count(),
+        ", not ", options_.shard_index, " of ", options_.shard_count));
+  }
+  absl::MutexLock lock(&mutex_);
+  identity_ = std::move(identity);
+  return absl::OkStatus();
+}
+
+absl::Status Shard::LoadCommitted() {
+  {
+    absl::MutexLock lock(&mutex_);
+    committed_.clear();
+  }
+  return List("", [this](TraceRecord record) -> absl::Status {
+    ASSIGN_OR_RETURN(const TraceId id, TraceIdFromBytes(record.trace_id()));
+    absl::MutexLock lock(&mutex_);
+    committed_[id] = {record.split(), record.entries()};
+    return absl::OkStatus();
+  });
+}
+
+}  // namespace kvp

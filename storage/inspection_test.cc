@@ -122,7 +122,7 @@ TEST_F(InspectionTest, OneTraceIsDescribed) {
   ASSERT_EQ(json["blocks"].size(), 3 * 2);
   EXPECT_EQ(json["blocks"][1]["first_token"], 40);
   EXPECT_EQ(json["blocks"][1]["tokens"], 10);
-  EXPECT_EQ(json["bytes"], 3 * (50 * (4 * 8 + 2 * 2) + 2 * 64));
+  EXPECT_EQ(json["bytes"], 3 * (50 * (4 * 8 + 2 * 2) + 2 * 68));
   EXPECT_THAT(InspectTrace(cluster_->dir(0), TraceIdText(TestTraceId(9))),
               StatusIs(absl::StatusCode::kNotFound, HasSubstr(TraceIdText(TestTraceId(9)))));
   for (const std::string& wrong : {std::string("3"), std::string(32, 'x'), id + "00"}) {

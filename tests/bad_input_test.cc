@@ -107,8 +107,10 @@ TEST_F(BadInputTest, DeeplyNestedJsonIsRefused) {
   }
   const std::string questions = folder_ + "/questions.json";
   ASSERT_OK(WriteFileAtomically(questions, {nested}));
+  const std::string text = folder_ + "/novel.txt";
+  ASSERT_OK(WriteFileAtomically(text, {"It was a fine day. Nobody said so.\n"}));
   ExpectRefused({"collect", "--model", model, "--generate", "ruler", "--qa", questions, "--text",
-                 "novel.txt", "--count", "1", "--shards", "127.0.0.1:1"},
+                 text, "--count", "1", "--shards", "127.0.0.1:1"},
                 1, {questions + ": ", "nested too deeply"});
 }
 

@@ -28,7 +28,7 @@ namespace {
 
 constexpr int64_t kTargetBlockBytes = int64_t{512} << 10;
 // Part of every id: raised when the meaning of what is recorded changes.
-constexpr uint64_t kCaptureVersion = 2;
+constexpr uint64_t kCaptureVersion = 3;
 
 // Appends numbers to a hash in one fixed way: 64 bits, little-endian.
 class IdHash {
@@ -65,6 +65,19 @@ class IdHash {
 };
 
 // One prompt of a batch.
+// Most tokens of a generated continuation: the model's context may end before the wish does.
+int64_t NewTokens(const CaptureOptions& options, int64_t max_model_len,
+                  const TokenizedPrompt& prompt) {
+  return std::min(options.max_new_tokens,
+                  max_model_len - static_cast<int64_t>(prompt.prompt.size()));
+}
+
+uint64_t NumberOf(const TraceId& id) {
+  uint64_t number = 0;
+  for (int i = 0; i < 8; ++i) number |= uint64_t{id[i]} << (8 * i);
+  return number;
+}
+
 struct Run {
   explicit Run(KvCache cache) : cache(std::move(cache)) {}
 
@@ -87,7 +100,7 @@ absl::StatusOr<std::vector<Run>> RunsOf(const Decoder& decoder,
   for (const TokenizedPrompt& prompt : prompts) {
     Run& run = runs.emplace_back(decoder.NewCache());
     run.prompt = &prompt;
-    run.id = IdOfTrace(decoder.fingerprint(), prompt, options);
+    run.id = IdOfTrace(IdentityOf(decoder), prompt, options);
     run.cuts = CutsOfTrace(run.id, static_cast<int64_t>(prompt.prompt.size()), options.cuts);
     ASSIGN_OR_RETURN(run.recorder,
                      TraceRecorder::Create(decoder.config(), run.cuts, options.record_queries));
@@ -132,10 +145,9 @@ absl::Status GenerateContinuations(const Decoder& decoder, const Decoder::Forwar
     GenerationSequence& sequence = sequences.emplace_back();
     sequence.cache = &run.cache;
     sequence.logits = run.logits[0];
-    sequence.max_new_tokens =
-        std::min(options.max_new_tokens,
-                 decoder.max_model_len() - static_cast<int64_t>(run.prompt->prompt.size()));
-    sequence.seed = options.sampling.seed;
+    sequence.max_new_tokens = NewTokens(options, decoder.max_model_len(), *run.prompt);
+    // Each prompt draws numbers of its own.
+    sequence.seed = options.sampling.seed ^ NumberOf(run.id);
     sequence.observer = run.recorder.get();
     generated.push_back(&run);
   }
@@ -179,9 +191,25 @@ absl::Status AppendBlocks(HeadId head, const LayerRecord& layer, int64_t block_t
   return absl::OkStatus();
 }
 
+// An agent that learned from anything else would be worthless.
+absl::Status CheckNumbers(const std::vector<LayerRecord>& layers) {
+  for (size_t layer = 0; layer < layers.size(); ++layer) {
+    for (const at::Tensor& tensor :
+         {layers[layer].keys, layers[layer].values, layers[layer].labels}) {
+      if (at::isfinite(tensor).all().item<bool>()) continue;
+      return absl::DataLossError(
+          absl::StrCat("layer ", layer,
+                       ": keys, values or attention are not finite numbers: are the "
+                       "model's weights, or is its dtype too narrow?"));
+    }
+  }
+  return absl::OkStatus();
+}
+
 absl::StatusOr<CapturedTrace> TraceOf(const Decoder& decoder, const ModelInfo& model,
                                       const CaptureOptions& options, Run& run) {
   ASSIGN_OR_RETURN(const std::vector<LayerRecord> layers, run.recorder->Finish(run.cache));
+  RETURN_IF_ERROR(CheckNumbers(layers));
   const ModelConfig& config = decoder.config();
   CapturedTrace trace;
   trace.has_future = !run.continuation.empty();
@@ -278,15 +306,31 @@ ModelInfo ModelInfoOf(const Decoder& decoder, const std::string& directory) {
   return model;
 }
 
-TraceId IdOfTrace(const std::string& fingerprint, const TokenizedPrompt& prompt,
+DecoderIdentity IdentityOf(const Decoder& decoder) {
+  DecoderIdentity identity;
+  identity.fingerprint = decoder.fingerprint();
+  identity.dtype = decoder.dtype();
+  identity.rope_frequencies = decoder.rope_frequencies();
+  identity.max_model_len = decoder.max_model_len();
+  identity.eos_token_ids = decoder.config().eos_token_ids;
+  std::sort(identity.eos_token_ids.begin(), identity.eos_token_ids.end());
+  return identity;
+}
+
+TraceId IdOfTrace(const DecoderIdentity& decoder, const TokenizedPrompt& prompt,
                   const CaptureOptions& options) {
   IdHash hash;
   hash.Number(kCaptureVersion);
-  hash.Text(fingerprint);
+  hash.Text(decoder.fingerprint);
+  hash.Text(decoder.dtype);
+  hash.Number(decoder.rope_frequencies.size());
+  for (const double frequency : decoder.rope_frequencies) hash.Real(frequency);
   hash.Tokens(prompt.prompt);
   hash.Tokens(prompt.continuation);
   if (prompt.continuation.empty()) {
-    hash.Number(static_cast<uint64_t>(options.max_new_tokens));
+    hash.Number(static_cast<uint64_t>(NewTokens(options, decoder.max_model_len, prompt)));
+    hash.Number(decoder.eos_token_ids.size());
+    for (const int64_t id : decoder.eos_token_ids) hash.Number(static_cast<uint64_t>(id));
     hash.Real(options.sampling.temperature);
     // Greedy choice depends on nothing else.
     if (options.sampling.temperature > 0) {
@@ -304,9 +348,7 @@ TraceId IdOfTrace(const std::string& fingerprint, const TokenizedPrompt& prompt,
 }
 
 std::vector<int64_t> CutsOfTrace(const TraceId& id, int64_t prompt_tokens, int64_t cuts) {
-  uint64_t seed = 0;
-  for (int i = 0; i < 8; ++i) seed |= uint64_t{id[i]} << (8 * i);
-  std::mt19937_64 random(seed);
+  std::mt19937_64 random(NumberOf(id));
   const int64_t lowest = std::max<int64_t>(1, prompt_tokens / 4);
   const int64_t choices = prompt_tokens - lowest;
   std::set<int64_t> chosen = {prompt_tokens};

@@ -62,11 +62,22 @@ int64_t BlockTokens(const CaptureOptions& options, const ModelConfig& config);
 // The geometry and identity of a loaded model; the name is the directory's last component.
 ModelInfo ModelInfoOf(const Decoder& decoder, const std::string& directory);
 
+// What of a decoder decides a trace's content.
+struct DecoderIdentity {
+  std::string fingerprint;
+  std::string dtype;
+  std::vector<double> rope_frequencies;
+  int64_t max_model_len = 0;
+  std::vector<int64_t> eos_token_ids;  // ascending
+};
+DecoderIdentity IdentityOf(const Decoder& decoder);
+
 // The trace's id, known before any compute: the first half of a SHA-256 over the model's
-// fingerprint, the prompt's tokens, those of a forced continuation or else the sampling parameters,
-// the cuts' rule, the block size and what is stored how. Where the prompt comes from, chunk size,
-// device and what runs beside it don't matter.
-TraceId IdOfTrace(const std::string& fingerprint, const TokenizedPrompt& prompt,
+// fingerprint, dtype and rotary frequencies, the prompt's tokens, those of a forced continuation or
+// else what ends and draws a generated one, the cuts' rule, the option of the block size and what
+// is stored how. Where the prompt comes from, chunk size, device and what runs beside it don't
+// matter.
+TraceId IdOfTrace(const DecoderIdentity& decoder, const TokenizedPrompt& prompt,
                   const CaptureOptions& options);
 
 // The cuts of a trace, ascending; the last is prompt_tokens. A function of its arguments alone.

@@ -282,10 +282,16 @@ TEST(TraceIdTest, ChangesWithWhatChangesTheTraceAndWithNothingElse) {
   TokenizedPrompt prompt;
   prompt.prompt = {1, 2, 3};
   CaptureOptions options;
-  const auto id = [&] { return TraceIdText(IdOfTrace("f", prompt, options)); };
+  DecoderIdentity decoder;
+  decoder.fingerprint = "f";
+  decoder.dtype = "float32";
+  decoder.rope_frequencies = {1, 0.5};
+  decoder.max_model_len = 1000;
+  decoder.eos_token_ids = {7};
+  const auto id = [&] { return TraceIdText(IdOfTrace(decoder, prompt, options)); };
   const std::string generated = id();
   // As any other SHA-256 says. Ids are stored: they may never change.
-  EXPECT_EQ(generated, "34a20f92106572b740f2806809ee84b2");
+  EXPECT_EQ(generated, "8822b618205fee9b2d96e18ad8cb5782");
   prompt.origin = "elsewhere";
   options.chunk_tokens = 7;
   options.sampling.seed = 1;
@@ -298,6 +304,13 @@ TEST(TraceIdTest, ChangesWithWhatChangesTheTraceAndWithNothingElse) {
   EXPECT_NE(id(), sampled);
   options.max_new_tokens = 5;
   const std::string shorter = id();
+  decoder.max_model_len = 7;
+  EXPECT_NE(id(), shorter) << "the context ends the continuation earlier";
+  decoder.max_model_len = 500;
+  EXPECT_EQ(id(), shorter);
+  decoder.eos_token_ids = {7, 8};
+  EXPECT_NE(id(), shorter);
+  decoder.eos_token_ids = {7};
   prompt.continuation = {4};
   const std::string forced = id();
   EXPECT_NE(forced, shorter);
@@ -320,7 +333,14 @@ TEST(TraceIdTest, ChangesWithWhatChangesTheTraceAndWithNothingElse) {
   options = {};
   const std::string moved = id();
   EXPECT_NE(moved, forced) << "where the prompt ends is part of the trace";
-  EXPECT_NE(TraceIdText(IdOfTrace("g", prompt, options)), moved);
+  decoder.dtype = "bfloat16";
+  EXPECT_NE(id(), moved);
+  decoder.dtype = "float32";
+  decoder.rope_frequencies = {1, 0.25};
+  EXPECT_NE(id(), moved) << "another regime of longrope";
+  decoder.rope_frequencies = {1, 0.5};
+  decoder.fingerprint = "g";
+  EXPECT_NE(id(), moved);
 }
 
 TEST(CutsTest, AreDistinctAscendAndEndWithThePrompt) {

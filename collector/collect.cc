@@ -30,6 +30,7 @@
 #include "util/math_threads.h"
 #include "util/metrics.h"
 #include "util/status_macros.h"
+#include "util/tls_flags.h"
 
 ABSL_FLAG(std::string, model, "", "Model directory in Hugging Face layout.");
 ABSL_FLAG(std::string, shards, "",
@@ -203,6 +204,7 @@ absl::Status Run() {
 
   TraceWriter::Options writer_options;
   writer_options.shards = absl::StrSplit(absl::GetFlag(FLAGS_shards), ',');
+  writer_options.tls = TlsFilesFromFlags();
   writer_options.model = ModelInfoOf(*decoder, directory);
   writer_options.reconnect_deadline = absl::GetFlag(FLAGS_connect_deadline);
   writer_options.cancelled = [] { return stop_requested.load(); };

@@ -8,6 +8,7 @@
 #include "absl/strings/str_split.h"
 #include "nlohmann/json.hpp"
 #include "util/file.h"
+#include "util/json_text.h"
 #include "util/status_macros.h"
 
 namespace kvp {
@@ -15,10 +16,7 @@ namespace {
 
 constexpr size_t kMaxShownBytes = 60;
 
-std::string Shown(absl::string_view text) {
-  if (text.size() <= kMaxShownBytes) return std::string(text);
-  return absl::StrCat(text.substr(0, kMaxShownBytes), "…");
-}
+std::string Shown(absl::string_view text) { return Excerpt(text, kMaxShownBytes); }
 
 std::string ShownValue(const nlohmann::json& value) {
   return Shown(
@@ -94,13 +92,11 @@ absl::Status CheckFields(const Prompt& prompt, const nlohmann::json& object,
 
 absl::StatusOr<Prompt> ParsePrompt(absl::string_view json, const std::string& path, int64_t line) {
   const std::string place = absl::StrCat(path, ":", line);
-  nlohmann::json object;
-  try {
-    object = nlohmann::json::parse(json.begin(), json.end());
-  } catch (const nlohmann::json::parse_error& error) {
-    return absl::InvalidArgumentError(
-        absl::StrCat(place, ": not JSON at byte ", error.byte, ": ", Shown(json)));
+  const absl::StatusOr<nlohmann::json> parsed = ParseJson(json, place);
+  if (!parsed.ok()) {
+    return absl::InvalidArgumentError(absl::StrCat(parsed.status().message(), ": ", Shown(json)));
   }
+  const nlohmann::json& object = *parsed;
   if (!object.is_object()) {
     return absl::InvalidArgumentError(absl::StrCat(
         place, ": ", ShownValue(object), " is no object: {\"prompt\": \"…\", \"answer\": \"…\"}"));

@@ -220,8 +220,9 @@ absl::StatusOr<std::unique_ptr<PromptSource>> PromptsFromFlags(const std::string
                                                                int64_t max_positions,
                                                                const Tokenizer* tokenizer) {
   const std::string generate = absl::GetFlag(FLAGS_generate);
-  if (generate.empty())
+  if (generate.empty()) {
     return FilePrompts(absl::GetFlag(FLAGS_prompts), tokenizer, model_directory);
+  }
   const int64_t context_tokens = absl::GetFlag(FLAGS_context_tokens);
   if (context_tokens >= max_positions) {
     return absl::OutOfRangeError(

@@ -22,12 +22,6 @@ std::string Stem(const std::string& path) {
   return dot == 0 || dot == std::string::npos ? name : name.substr(0, dot);
 }
 
-absl::Status CheckOption(absl::string_view name, int64_t value, int64_t minimum) {
-  if (value >= minimum && value <= std::numeric_limits<int32_t>::max()) return absl::OkStatus();
-  return absl::InvalidArgumentError(
-      absl::StrCat(name, "=", value, ": it must be at least ", minimum));
-}
-
 absl::Status Prefixed(const std::string& path, const absl::Status& status) {
   return absl::Status(status.code(), absl::StrCat(path, ": ", status.message()));
 }
@@ -80,7 +74,7 @@ class FilePromptSource : public PromptSource {
     tokenized.prompt = rendered.is_chat ? tokenizer_.Encode(rendered.text)
                                         : tokenizer_.EncodeSequence(rendered.text);
     if (prompt.answer.has_value()) {
-      tokenized.continuation = tokenizer_.Encode(*prompt.answer);
+      tokenized.continuation = tokenizer_.EncodeContinuation(*prompt.answer);
     } else if (!rendered.with_answer.empty()) {
       tokenized.continuation = Continuation(rendered, tokenized.prompt);
     }
@@ -96,7 +90,8 @@ class FilePromptSource : public PromptSource {
     const bool is_prefix =
         whole.size() >= prompt.size() && std::equal(prompt.begin(), prompt.end(), whole.begin());
     if (is_prefix) return {whole.begin() + prompt.size(), whole.end()};
-    return tokenizer_.Encode(rendered.with_answer.substr(rendered.text.size()));
+    return tokenizer_.EncodeContinuation(
+        absl::string_view(rendered.with_answer).substr(rendered.text.size()));
   }
 
   const std::string path_;
@@ -129,7 +124,7 @@ class RetrievalPromptSource : public PromptSource {
     for (const RetrievalTask::Question& question : task.questions) {
       absl::StrAppend(&continuation, question.question, question.answer);
     }
-    tokenized.continuation = tokenizer_.Encode(continuation);
+    tokenized.continuation = tokenizer_.EncodeContinuation(continuation);
     return tokenized;
   }
 
@@ -177,6 +172,12 @@ class TextPromptSource : public PromptSource {
 
 }  // namespace
 
+absl::Status CheckOption(absl::string_view name, int64_t value, int64_t minimum) {
+  if (value >= minimum && value <= std::numeric_limits<int32_t>::max()) return absl::OkStatus();
+  return absl::InvalidArgumentError(
+      absl::StrCat(name, "=", value, ": it must be at least ", minimum));
+}
+
 absl::StatusOr<std::unique_ptr<PromptSource>> FilePrompts(const std::string& path,
                                                           const Tokenizer* tokenizer,
                                                           const std::string& model_directory) {
@@ -209,8 +210,9 @@ absl::StatusOr<std::unique_ptr<PromptSource>> RetrievalPrompts(
   RETURN_IF_ERROR(CheckOption("context_tokens", options.context_tokens, 1));
   RETURN_IF_ERROR(CheckOption("needles", options.needles, 1));
   RETURN_IF_ERROR(CheckOption("questions", options.questions, 1));
-  auto generator = RetrievalTaskGenerator::Create(
-      text, [tokenizer](absl::string_view piece) { return tokenizer->Encode(piece).size(); });
+  auto generator = RetrievalTaskGenerator::Create(text, [tokenizer](absl::string_view piece) {
+    return tokenizer->EncodeContinuation(piece).size();
+  });
   if (!generator.ok()) return Prefixed(path, generator.status());
   auto source = std::make_unique<RetrievalPromptSource>(*std::move(generator), options, tokenizer);
   // Options that contradict each other do so for every prompt: say it before any work is done.

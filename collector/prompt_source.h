@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
 #include "collector/prompt.h"
@@ -39,6 +40,9 @@ class PromptSource {
   // name without its extension.
   virtual const std::string& task() const = 0;
 };
+
+// INVALID_ARGUMENT, naming the option, where a source's option isn't in [minimum, 2^31).
+absl::Status CheckOption(absl::string_view name, int64_t value, int64_t minimum);
 
 // The prompts of a file (collector/prompt.h). Conversations go through the chat template of
 // `model_directory`, all of them at once, so that one that can't be rendered is found before any

@@ -11,6 +11,7 @@
 #include "collector/test_tokenizer.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
+#include "llm/tokenizer.h"
 #include "util/file.h"
 #include "util/status_matchers.h"
 
@@ -52,6 +53,29 @@ TEST(PromptSourceTest, AFileGivesItsPromptsTokenised) {
   EXPECT_THAT(second.prompt, ElementsAre(0, 'c'));
   // A continuation has no begin-of-sequence token.
   EXPECT_THAT(second.continuation, ElementsAre(' ' + 'd', ' ' + 'e'));
+}
+
+// Normalizes as Llama 2's tokenizer does. Ids: 0 "▁", 1 "a", 2 "b", 3 "▁a", 4 "▁b".
+constexpr char kPrependingTokenizer[] = R"({
+  "normalizer": {"type": "Sequence", "normalizers": [
+    {"type": "Prepend", "prepend": "▁"},
+    {"type": "Replace", "pattern": {"String": " "}, "content": "▁"}]},
+  "decoder": {"type": "Replace", "pattern": {"String": "▁"}, "content": " "},
+  "model": {"type": "BPE", "vocab": {"▁": 0, "a": 1, "b": 2, "▁a": 3, "▁b": 4},
+            "merges": ["▁ a", "▁ b"]}})";
+
+TEST(PromptSourceTest, NothingIsPutBeforeAnAnswer) {
+  ASSERT_OK_AND_ASSIGN(const auto tokenizer, Tokenizer::Parse(kPrependingTokenizer, "t.json"));
+  const std::string path = testing::TempDir() + "/answers.jsonl";
+  ASSERT_OK(WriteFileAtomically(path, {R"({"prompt": "a b", "answer": " b a"}
+{"prompt": "a", "answer": "ba"})"}));
+  ASSERT_OK_AND_ASSIGN(const auto source, FilePrompts(path, tokenizer.get()));
+  ASSERT_OK_AND_ASSIGN(const TokenizedPrompt words, source->Get(0));
+  EXPECT_THAT(words.prompt, ElementsAre(3, 4));
+  EXPECT_THAT(words.continuation, ElementsAre(4, 3));
+  ASSERT_OK_AND_ASSIGN(const TokenizedPrompt letters, source->Get(1));
+  EXPECT_THAT(letters.prompt, ElementsAre(3));
+  EXPECT_THAT(letters.continuation, ElementsAre(2, 1));
 }
 
 // A template in the manner of Mistral's, with white space where words are to be told apart.

@@ -2,6 +2,7 @@
 
 #include <string>
 
+#include "absl/strings/str_cat.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "util/file.h"
@@ -11,6 +12,7 @@ namespace kvp {
 namespace {
 
 using ::testing::AllOf;
+using ::testing::EndsWith;
 using ::testing::HasSubstr;
 using ::testing::Optional;
 using ::testing::StartsWith;
@@ -32,9 +34,10 @@ TEST(PromptTest, APromptMayHaveAnAnswer) {
 
 TEST(PromptTest, AMalformedLineIsNamedWithItsFieldAndValue) {
   const auto error = [](const std::string& json) { return ParsePrompt(json, "in.jsonl", 7); };
-  EXPECT_THAT(error(R"({"prompt": "x")"),
-              StatusIs(kInvalid, AllOf(StartsWith("in.jsonl:7: not JSON"), HasSubstr("prompt"))));
-  EXPECT_THAT(error("{\"prompt\": \"\xff\"}"), StatusIs(kInvalid, HasSubstr("not JSON")));
+  EXPECT_THAT(
+      error(R"({"prompt": "x")"),
+      StatusIs(kInvalid, AllOf(StartsWith("in.jsonl:7: is not valid JSON"), HasSubstr("prompt"))));
+  EXPECT_THAT(error("{\"prompt\": \"\xff\"}"), StatusIs(kInvalid, HasSubstr("not valid JSON")));
   EXPECT_THAT(error("[1, 2]"), StatusIs(kInvalid, HasSubstr("[1,2] is no object")));
   EXPECT_THAT(error(R"({"answer": "x"})"),
               StatusIs(kInvalid, HasSubstr("field prompt is missing")));
@@ -76,6 +79,23 @@ TEST(PromptTest, AMalformedConversationIsNamedWithItsFieldAndValue) {
               StatusIs(kInvalid, HasSubstr("needs a message before it")));
 }
 
+TEST(PromptTest, DeepNestingIsRefused) {
+  const std::string nested = std::string(200000, '[') + std::string(200000, ']');
+  for (const char* field : {"unknown", "prompt", "messages"}) {
+    EXPECT_THAT(
+        ParsePrompt(absl::StrCat("{\"", field, "\": ", nested, "}"), "in.jsonl", 7),
+        StatusIs(kInvalid, AllOf(HasSubstr("in.jsonl:7: is nested too deeply"), HasSubstr(field))));
+  }
+}
+
+TEST(PromptTest, AMessageShowsWholeCharacters) {
+  // "oops " and 18 characters of 3 bytes are 59: the 60th is the first of a character.
+  std::string text;
+  for (int i = 0; i < 40; ++i) text += "世";
+  EXPECT_THAT(ParsePrompt("oops " + text, "in.jsonl", 7),
+              StatusIs(kInvalid, EndsWith(": oops " + text.substr(0, 54) + "…")));
+}
+
 TEST(PromptTest, AFileIsReadLineByLine) {
   const std::string path = testing::TempDir() + "/prompts.jsonl";
   ASSERT_OK(WriteFileAtomically(path, {"{\"prompt\": \"a\"}\r\n\n  \n{\"prompt\": \"b\"}"}));
@@ -93,7 +113,7 @@ TEST(PromptTest, AFileThatCannotBeUsedIsNamed) {
   ASSERT_OK(WriteFileAtomically(path, {"\n"}));
   EXPECT_THAT(ReadPrompts(path), StatusIs(kInvalid, HasSubstr("empty.jsonl: no prompts")));
   ASSERT_OK(WriteFileAtomically(path, {"{\"prompt\": \"a\"}\noops\n"}));
-  EXPECT_THAT(ReadPrompts(path), StatusIs(kInvalid, HasSubstr("empty.jsonl:2: not JSON")));
+  EXPECT_THAT(ReadPrompts(path), StatusIs(kInvalid, HasSubstr("empty.jsonl:2: is not valid JSON")));
 }
 
 }  // namespace

@@ -27,6 +27,7 @@ class Worker {
          const WorkerOptions& options, TraceWriter& asking, TraceWriter& sending,
          const std::atomic<bool>& stop, const WorkerMetrics& metrics)
       : decoder_(decoder),
+        identity_(IdentityOf(decoder)),
         model_(model),
         source_(source),
         options_(options),
@@ -145,7 +146,7 @@ class Worker {
     for (const int64_t index : indices) {
       ASSIGN_OR_RETURN(TokenizedPrompt prompt, source_.Get(index));
       RETURN_IF_ERROR(CheckPrompt(decoder_, prompt));
-      const TraceId id = IdOfTrace(decoder_.fingerprint(), prompt, options_.capture);
+      const TraceId id = IdOfTrace(identity_, prompt, options_.capture);
       if (!seen_.insert(id).second) continue;
       ids.push_back(id);
       prompts.push_back(std::move(prompt));
@@ -201,6 +202,7 @@ class Worker {
   }
 
   const Decoder& decoder_;
+  const DecoderIdentity identity_;
   const ModelInfo& model_;
   const PromptSource& source_;
   const WorkerOptions& options_;

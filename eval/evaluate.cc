@@ -19,6 +19,7 @@
 #include "util/logging.h"
 #include "util/malloc_tuning.h"
 #include "util/status_macros.h"
+#include "util/tls_flags.h"
 
 ABSL_FLAG(std::string, model, "", "Model directory in Hugging Face layout.");
 ABSL_FLAG(std::string, shards, "",
@@ -72,6 +73,7 @@ absl::StatusOr<EvaluationOptions> OptionsFromFlags() {
   options.decoder = DecoderOptionsFromFlags();
   if (const std::string shards = absl::GetFlag(FLAGS_shards); !shards.empty()) {
     options.shards = absl::StrSplit(shards, ',');
+    options.tls = TlsFilesFromFlags();
   }
   options.connect_deadline = absl::GetFlag(FLAGS_connect_deadline);
   options.agents_path = absl::GetFlag(FLAGS_agents);

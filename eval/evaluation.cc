@@ -41,6 +41,7 @@ absl::Status RunOffline(const EvaluationOptions& options,
   const absl::Time begin = absl::Now();
   TraceReader::Options reader_options;
   reader_options.shards = options.shards;
+  reader_options.tls = options.tls;
   reader_options.connect_deadline = options.connect_deadline;
   ASSIGN_OR_RETURN(const std::unique_ptr<TraceReader> reader,
                    TraceReader::Connect(std::move(reader_options)));

@@ -16,6 +16,7 @@
 #include "eval/results.h"
 #include "llm/decoder.h"
 #include "llm/embedded/retrieval_task.h"
+#include "util/tls_files.h"
 
 namespace kvp {
 
@@ -24,6 +25,7 @@ struct EvaluationOptions {
   Decoder::Options decoder;
   // Where the held-out traces are; the offline part is left out where it is empty.
   std::vector<std::string> shards;
+  TlsFiles tls;
   // How long a shard may be unreachable.
   absl::Duration connect_deadline = absl::Seconds(30);
   // agents.safetensors; "kvp" can't be evaluated without it.

@@ -68,9 +68,9 @@ absl::StatusOr<std::string> PolicyFromFlags() {
   if (absl::GetFlag(FLAGS_prompt).empty()) {
     return absl::InvalidArgumentError("--prompt is missing");
   }
-  if (absl::GetFlag(FLAGS_threads) < 1) {
+  if (absl::GetFlag(FLAGS_threads) < 1 || absl::GetFlag(FLAGS_threads) > 1024) {
     return absl::InvalidArgumentError(
-        absl::StrCat("--threads: ", absl::GetFlag(FLAGS_threads), " is below 1"));
+        absl::StrCat("--threads: ", absl::GetFlag(FLAGS_threads), " isn't in [1, 1024]"));
   }
   if (absl::GetFlag(FLAGS_max_new_tokens) < 0) {
     return absl::InvalidArgumentError(

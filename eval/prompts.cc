@@ -52,7 +52,7 @@ absl::StatusOr<std::vector<EvaluationPrompt>> RetrievalPrompts(const Tokenizer& 
                                                                int64_t count, uint64_t seed) {
   ASSIGN_OR_RETURN(const RetrievalTaskGenerator generator,
                    RetrievalTaskGenerator::Create(text, [&tokenizer](absl::string_view piece) {
-                     return tokenizer.Encode(piece).size();
+                     return tokenizer.EncodeContinuation(piece).size();
                    }));
   SplitMix64 seeds(seed ^ kEvaluationStream);
   std::vector<EvaluationPrompt> prompts;
@@ -63,13 +63,13 @@ absl::StatusOr<std::vector<EvaluationPrompt>> RetrievalPrompts(const Tokenizer& 
     ASSIGN_OR_RETURN(const RetrievalTask task, generator.Generate(options, prompt.sequence_seed));
     prompt.context = tokenizer.EncodeSequence(task.context);
     for (const RetrievalTask::Question& question : task.questions) {
-      const std::vector<int32_t> answer = tokenizer.Encode(question.answer);
+      const std::vector<int32_t> answer = tokenizer.EncodeContinuation(question.answer);
       if (answer.size() != 1) {
         return absl::InvalidArgumentError(absl::StrCat("retrieval prompt ", i, ": answer \"",
                                                        question.answer, "\" is ", answer.size(),
                                                        " tokens"));
       }
-      prompt.questions.push_back({tokenizer.Encode(question.question), answer[0]});
+      prompt.questions.push_back({tokenizer.EncodeContinuation(question.question), answer[0]});
     }
     RETURN_IF_ERROR(CheckPrompt(prompt));
     prompts.push_back(std::move(prompt));

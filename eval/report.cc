@@ -11,6 +11,7 @@
 #include "eval/findings.h"
 #include "eval/html.h"
 #include "nlohmann/json.hpp"
+#include "util/json_text.h"
 
 namespace kvp {
 namespace {
@@ -225,10 +226,9 @@ std::string Provenance(const Results& results) {
   for (const auto& [name, value] : results.timing) add(name, NumberText(value, 2));
   std::string html = Table({"", ""}, rows);
   if (!results.training_json.empty()) {
-    const auto training =
-        nlohmann::ordered_json::parse(results.training_json, nullptr, /*allow_exceptions=*/false);
+    const auto training = ParseOrderedJson(results.training_json, "the training results");
     std::string training_rows;
-    if (training.is_object()) Flatten(training, "", training_rows);
+    if (training.ok() && training->is_object()) Flatten(*training, "", training_rows);
     absl::StrAppend(&html, "<details><summary>Training</summary>\n", Table({"", ""}, training_rows),
                     "</details>\n");
   }

@@ -6,6 +6,7 @@
 #include "absl/strings/str_cat.h"
 #include "nlohmann/json.hpp"
 #include "util/file.h"
+#include "util/json_text.h"
 #include "util/status_macros.h"
 
 namespace kvp {
@@ -223,7 +224,8 @@ absl::StatusOr<std::string> ResultsToJson(const Results& results) {
   Json& timing = json["timing"] = Json::object();
   for (const auto& [name, value] : results.timing) timing[name] = Number(value);
   if (!results.training_json.empty()) {
-    Json training = Json::parse(results.training_json, nullptr, /*allow_exceptions=*/false);
+    ASSIGN_OR_RETURN(Json training,
+                     ParseOrderedJson(results.training_json, "the training results"));
     if (!training.is_object()) {
       return absl::InvalidArgumentError("the training results are no JSON object");
     }
@@ -252,7 +254,7 @@ absl::StatusOr<std::string> ResultsToJson(const Results& results) {
 }
 
 absl::StatusOr<Results> ResultsFromJson(absl::string_view text, const std::string& path) {
-  const Json json = Json::parse(text.begin(), text.end(), nullptr, /*allow_exceptions=*/false);
+  ASSIGN_OR_RETURN(const Json json, ParseOrderedJson(text, path));
   if (!json.is_object()) {
     return absl::InvalidArgumentError(absl::StrCat(path, ": no JSON object"));
   }

@@ -38,6 +38,10 @@ const std::vector<Verb>& Benches() {
   static const auto& benches = *new std::vector<Verb>{
       {"collect", "tests/benchmarks/bench_collect",
        "what capture, labels and sending add to running the model"},
+      {"ingest", "tests/benchmarks/bench_ingest",
+       "how fast traces become durable, against the disk and gRPC"},
+      {"read", "tests/benchmarks/bench_read",
+       "how fast a head's blocks come back, against reading a file"},
   };
   return benches;
 }

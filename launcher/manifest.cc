@@ -11,6 +11,7 @@
 #include "nlohmann/json.hpp"
 #include "util/crc32c.h"
 #include "util/file.h"
+#include "util/json_text.h"
 #include "util/status_macros.h"
 
 namespace kvp {
@@ -83,7 +84,7 @@ absl::StatusOr<std::optional<Job>> JobOfManifest(const std::string& path) {
   absl::StatusOr<std::string> text = ReadFile(path);
   if (absl::IsNotFound(text.status())) return std::optional<Job>();
   RETURN_IF_ERROR(text.status());
-  const Json json = Json::parse(*text, /*cb=*/nullptr, /*allow_exceptions=*/false);
+  ASSIGN_OR_RETURN(const nlohmann::json json, ParseJson(*text, path));
   if (!json.is_object() || !json.contains("job")) {
     return absl::InvalidArgumentError(absl::StrCat(path, ": job: isn't a launch's manifest"));
   }

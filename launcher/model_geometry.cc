@@ -6,6 +6,7 @@
 #include "absl/strings/str_cat.h"
 #include "nlohmann/json.hpp"
 #include "util/file.h"
+#include "util/json_text.h"
 #include "util/status_macros.h"
 
 namespace kvp {
@@ -29,8 +30,7 @@ absl::StatusOr<int32_t> Count(const nlohmann::json& config, const std::string& f
 absl::StatusOr<ModelGeometry> ReadModelGeometry(const std::string& model_dir) {
   const std::string path = model_dir + "/config.json";
   ASSIGN_OR_RETURN(const std::string text, ReadFile(path));
-  const nlohmann::json config =
-      nlohmann::json::parse(text, /*cb=*/nullptr, /*allow_exceptions=*/false);
+  ASSIGN_OR_RETURN(const nlohmann::json config, ParseJson(text, path));
   if (!config.is_object()) {
     return absl::InvalidArgumentError(absl::StrCat(path, ": isn't a JSON object"));
   }

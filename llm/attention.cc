@@ -112,10 +112,9 @@ class ChunkAttention {
                                    .narrow(1, block.first_query, block.queries)
                                    .reshape({heads, group_ * block.queries, keys.size(2)});
     const at::Tensor transposed = keys.transpose(1, 2);
-    // Scaling the smaller operand is cheaper, but would round twice where the dtype isn't fp32.
-    at::Tensor scores = queries.scalar_type() == at::kFloat
-                            ? at::bmm(queries * chunk_.scale, transposed)
-                            : at::bmm(queries, transposed).to(at::kFloat).mul_(chunk_.scale);
+    // In fp32 throughout: a large score in 16 bits would be wrong by a good part of its weight.
+    at::Tensor scores =
+        at::bmm(queries.to(at::kFloat).mul(chunk_.scale), transposed.to(at::kFloat));
     scores = scores.view({heads, group_, block.queries, block.entries});
     if (block.queries > 1) {
       // Only the block's own entries can lie after one of its queries.
@@ -127,6 +126,8 @@ class ChunkAttention {
   }
 
   void MaskOutsideWindow(const Block& block, int64_t first_head, at::Tensor& scores) const {
+    // The block's entries are then those in the window.
+    if (block.queries == 1 && Complete(first_head)) return;
     const int64_t first = chunk_.first_position + block.first_query;
     const at::TensorOptions longs = scores.options().dtype(at::kLong);
     const at::Tensor oldest =

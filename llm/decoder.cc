@@ -15,6 +15,7 @@
 #include "llm/rotary.h"
 #include "llm/weights.h"
 #include "util/file.h"
+#include "util/logging.h"
 #include "util/status_macros.h"
 
 namespace kvp {
@@ -76,18 +77,21 @@ int64_t RowsOf(const std::vector<Piece>& chunk) { return chunk.back().row + chun
 class TransformerDecoder : public Decoder {
  public:
   TransformerDecoder(ModelConfig config, int64_t max_model_len, Weights weights,
-                     std::vector<at::Device> devices, at::ScalarType dtype, std::string fingerprint)
+                     std::vector<at::Device> devices, std::string dtype_name, at::ScalarType dtype,
+                     std::string fingerprint)
       : config_(std::move(config)),
         max_model_len_(max_model_len),
         rotary_(RotaryPositionsOf(config_, max_model_len)),
         weights_(std::move(weights)),
         devices_(std::move(devices)),
+        dtype_name_(std::move(dtype_name)),
         dtype_(dtype),
         fingerprint_(std::move(fingerprint)) {}
 
   const ModelConfig& config() const override { return config_; }
   const std::string& fingerprint() const override { return fingerprint_; }
   int64_t max_model_len() const override { return max_model_len_; }
+  const std::string& dtype() const override { return dtype_name_; }
   std::vector<double> rope_frequencies() const override {
     const float* frequencies = rotary_.frequencies.data_ptr<float>();
     return std::vector<double>(frequencies, frequencies + rotary_.frequencies.numel());
@@ -96,6 +100,9 @@ class TransformerDecoder : public Decoder {
 
   absl::StatusOr<std::vector<at::Tensor>> ForwardBatch(
       Sequences sequences, const ForwardOptions& options) const override {
+    if (options.observer != nullptr) {
+      return absl::InvalidArgumentError("observer: of a batch, each sequence has its own");
+    }
     RETURN_IF_ERROR(Check(sequences, options));
     const at::NoGradGuard no_gradients;
     try {
@@ -138,8 +145,8 @@ class TransformerDecoder : public Decoder {
     }
     const int64_t seen = sequence.cache->next_position();
     if (seen + tokens <= max_model_len_) return absl::OkStatus();
-    return absl::InvalidArgumentError(absl::StrCat(
-        name, tokens, " tokens behind ", seen, " are more than max_model_len=", max_model_len_));
+    return absl::InvalidArgumentError(
+        absl::StrCat(name, seen + tokens, " tokens are more than max_model_len=", max_model_len_));
   }
 
   absl::StatusOr<std::vector<at::Tensor>> ForwardChunks(Sequences sequences,
@@ -283,6 +290,7 @@ class TransformerDecoder : public Decoder {
   const RotaryPositions rotary_;
   const Weights weights_;
   const std::vector<at::Device> devices_;  // by layer
+  const std::string dtype_name_;
   const at::ScalarType dtype_;
   const std::string fingerprint_;
 };
@@ -308,12 +316,17 @@ absl::StatusOr<std::unique_ptr<Decoder>> Decoder::Load(const std::string& direct
                    ReadFile(absl::StrCat(directory, "/config.json")));
   ASSIGN_OR_RETURN(const std::unique_ptr<Checkpoint> checkpoint, Checkpoint::Open(directory));
   const int64_t max_model_len = config.max_model_len(options.max_model_len);
+  if (max_model_len > config.max_positions) {
+    LogWarning(absl::StrCat(directory, ": max_model_len=", max_model_len,
+                            " is beyond max_position_embeddings=", config.max_positions,
+                            ", to which the model was trained"));
+  }
   const at::NoGradGuard no_gradients;
   try {
     ASSIGN_OR_RETURN(Weights weights, LoadWeights(config, *checkpoint, dtype, devices));
-    return std::make_unique<TransformerDecoder>(std::move(config), max_model_len,
-                                                std::move(weights), std::move(devices), dtype,
-                                                checkpoint->Fingerprint(config_text));
+    return std::make_unique<TransformerDecoder>(
+        std::move(config), max_model_len, std::move(weights), std::move(devices), options.dtype,
+        dtype, checkpoint->Fingerprint(config_text));
   } catch (const c10::Error& error) {
     return StatusOfTorchError(error, absl::StrCat(directory, ": loading the weights"));
   } catch (const std::bad_alloc&) {
@@ -324,8 +337,10 @@ absl::StatusOr<std::unique_ptr<Decoder>> Decoder::Load(const std::string& direct
 absl::StatusOr<at::Tensor> Decoder::Forward(absl::Span<const int32_t> tokens, KvCache& cache,
                                             const ForwardOptions& options) const {
   const Sequence sequence{tokens, &cache, options.observer};
+  ForwardOptions batch_options = options;
+  batch_options.observer = nullptr;
   ASSIGN_OR_RETURN(std::vector<at::Tensor> logits,
-                   ForwardBatch(absl::MakeConstSpan(&sequence, 1), options));
+                   ForwardBatch(absl::MakeConstSpan(&sequence, 1), batch_options));
   return std::move(logits[0]);
 }
 

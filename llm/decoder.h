@@ -62,6 +62,8 @@ class Decoder {
   virtual const std::string& fingerprint() const = 0;
   // The longest sequence.
   virtual int64_t max_model_len() const = 0;
+  // What it computes in: "float32", "bfloat16" or "float16".
+  virtual const std::string& dtype() const = 0;
   // Angular frequencies with which queries and keys are rotated: entry i turns the pair (x[i], x[i
   // + n]) by position * frequency, n being their number.
   virtual std::vector<double> rope_frequencies() const = 0;
@@ -76,9 +78,9 @@ class Decoder {
   // options.logits says.
   //
   // INVALID_ARGUMENT, naming the sequence, for no tokens, a token outside the vocabulary, a
-  // sequence longer than max_model_len, or a cache given twice (no cache is changed then). An
-  // observer's error is passed on; RESOURCE_EXHAUSTED or INTERNAL where torch fails. The caches are
-  // then unusable.
+  // sequence longer than max_model_len, or a cache given twice, and for options.observer (no cache
+  // is changed then). An observer's error is passed on; RESOURCE_EXHAUSTED or INTERNAL where torch
+  // fails. The caches are then unusable.
   virtual absl::StatusOr<std::vector<at::Tensor>> ForwardBatch(
       absl::Span<const Sequence> sequences, const ForwardOptions& options) const = 0;
 

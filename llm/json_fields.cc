@@ -4,6 +4,7 @@
 #include <cmath>
 
 #include "absl/strings/str_cat.h"
+#include "util/json_text.h"
 #include "util/status_macros.h"
 
 namespace kvp {
@@ -12,40 +13,11 @@ namespace {
 using Json = nlohmann::json;
 
 // Messages stay one readable line, however large the value.
-constexpr size_t kMaxValueCharacters = 100;
-// Files in use have about ten levels; printing a value takes stack for each.
-constexpr int kMaxNesting = 1000;
-
-// Whether brackets are nested deeper than that; text that is no JSON may give either.
-bool IsNestedTooDeeply(absl::string_view text) {
-  int depth = 0;
-  bool in_string = false;
-  for (size_t i = 0; i < text.size(); ++i) {
-    const char c = text[i];
-    if (in_string) {
-      if (c == '\\') ++i;
-      if (c == '"') in_string = false;
-    } else if (c == '"') {
-      in_string = true;
-    } else if (c == '[' || c == '{') {
-      if (++depth > kMaxNesting) return true;
-    } else if (c == ']' || c == '}') {
-      --depth;
-    }
-  }
-  return false;
-}
-
+constexpr size_t kMaxValueBytes = 100;
 }  // namespace
 
 absl::StatusOr<Json> ParseJsonObject(absl::string_view text, const std::string& path) {
-  if (IsNestedTooDeeply(text)) {
-    return absl::InvalidArgumentError(absl::StrCat(path, ": is nested too deeply"));
-  }
-  Json json = Json::parse(text.begin(), text.end(), /*cb=*/nullptr, /*allow_exceptions=*/false);
-  if (json.is_discarded()) {
-    return absl::InvalidArgumentError(absl::StrCat(path, ": is not valid JSON"));
-  }
+  ASSIGN_OR_RETURN(Json json, ParseJson(text, path));
   if (!json.is_object()) {
     return absl::InvalidArgumentError(
         absl::StrCat(path, ": is a JSON ", json.type_name(), ", not an object"));
@@ -60,15 +32,9 @@ const Json* JsonFields::Find(const char* name) const {
 
 std::string JsonFields::Describe(const char* name) const {
   const auto found = object_.find(name);
-  std::string text = absl::StrCat(path_, ": ", prefix_, name, " is ");
+  const std::string text = absl::StrCat(path_, ": ", prefix_, name, " is ");
   if (found == object_.end()) return absl::StrCat(text, "missing");
-  std::string value = found->dump();
-  if (value.size() > kMaxValueCharacters) {
-    size_t end = kMaxValueCharacters;
-    while (end > 0 && (value[end] & 0xC0) == 0x80) --end;  // not inside of a character
-    value = value.substr(0, end) + "...";
-  }
-  return absl::StrCat(text, value);
+  return absl::StrCat(text, Excerpt(found->dump(), kMaxValueBytes));
 }
 
 absl::Status JsonFields::Invalid(const char* name, absl::string_view reason) const {

@@ -15,8 +15,7 @@
 
 namespace kvp {
 
-// The JSON object that `text` is. INVALID_ARGUMENT where it is no JSON, not an object, or
-// nested deeper than a thousand levels.
+// As ParseJson (util/json_text.h), for an object: INVALID_ARGUMENT for another value, too.
 absl::StatusOr<nlohmann::json> ParseJsonObject(absl::string_view text, const std::string& path);
 
 // A view of one JSON object, which must outlive it. A field that is null counts as missing, as in

@@ -34,7 +34,8 @@ class KvCache {
 
   // Entries that this head holds.
   int64_t length(int64_t layer, int64_t kv_head) const;
-  // Whether no entry of this head was ever removed: then an entry's index is its position.
+  // Whether no entry of this head was ever removed: then an entry's index is its position. To be
+  // asked once something was appended behind what was kept.
   bool complete(int64_t layer, int64_t kv_head) const;
   // Tokens seen so far, removed ones included: the RoPE position of the next token.
   int64_t next_position() const;

@@ -59,7 +59,8 @@ absl::Status CheckUnsupported(const ModelFamily& family, const JsonFields& field
   for (const char* name :
        {"quantization_config", "compression_config", "attention_multiplier",
         "attn_logit_softcapping", "final_logit_softcapping", "query_pre_attn_scalar", "clip_qkv",
-        "attention_chunk_size", "no_rope_layers"}) {
+        "attention_chunk_size", "no_rope_layers", "dual_chunk_attention_config",
+        "num_local_experts", "num_experts", "text_config"}) {
     if (fields.has(name)) return fields.Unsupported(name, "only null is supported");
   }
   for (const char* name : {"logit_scale", "logits_scaling", "embedding_multiplier", "scale_emb",
@@ -67,8 +68,13 @@ absl::Status CheckUnsupported(const ModelFamily& family, const JsonFields& field
     ASSIGN_OR_RETURN(const double value, fields.NumberOr(name, 1));
     if (value != 1) return fields.Unsupported(name, "only 1 is supported");
   }
-  std::vector<const char*> flags = {"rope_interleaved", "lm_head_bias", "qk_layernorm",
-                                    "use_qk_norm",      "alibi",        "use_mrope"};
+  std::vector<const char*> flags = {"rope_interleaved",
+                                    "lm_head_bias",
+                                    "qk_layernorm",
+                                    "use_qk_norm",
+                                    "alibi",
+                                    "use_mrope",
+                                    "use_bidirectional_attention"};
   if (!family.reads_attention_bias) flags.push_back("attention_bias");
   if (!family.reads_mlp_bias) flags.push_back("mlp_bias");
   if (family.window_rule == WindowRule::kNone) flags.push_back("use_sliding_window");
@@ -79,6 +85,8 @@ absl::Status CheckUnsupported(const ModelFamily& family, const JsonFields& field
                                 absl::StrCat("only false is supported for ", family.architecture));
     }
   }
+  ASSIGN_OR_RETURN(const bool causal, fields.BoolOr("is_causal", true));
+  if (!causal) return fields.Unsupported("is_causal", "only true is supported");
   ASSIGN_OR_RETURN(const std::string activation, fields.StringOr("hidden_act", "silu"));
   if (activation != "silu" && activation != "swish") {
     return fields.Unsupported("hidden_act", "only \"silu\" is supported");

@@ -113,6 +113,10 @@ class PrependNormalizer : public Normalizer {
     return text.empty() ? "" : absl::StrCat(prefix_, text);
   }
 
+  std::string NormalizeContinuation(absl::string_view text) const override {
+    return std::string(text);
+  }
+
  private:
   const std::string prefix_;
 };
@@ -144,6 +148,12 @@ class NormalizerSequence : public Normalizer {
   std::string Normalize(absl::string_view text) const override {
     std::string result(text);
     for (const auto& normalizer : normalizers_) result = normalizer->Normalize(result);
+    return result;
+  }
+
+  std::string NormalizeContinuation(absl::string_view text) const override {
+    std::string result(text);
+    for (const auto& normalizer : normalizers_) result = normalizer->NormalizeContinuation(result);
     return result;
   }
 

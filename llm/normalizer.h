@@ -27,6 +27,10 @@ class Normalizer {
   virtual ~Normalizer() = default;
 
   virtual std::string Normalize(absl::string_view text) const = 0;
+  // As Normalize, for text that follows other: nothing is put before it.
+  virtual std::string NormalizeContinuation(absl::string_view text) const {
+    return Normalize(text);
+  }
 };
 
 }  // namespace kvp

@@ -77,7 +77,8 @@ class SplitPreTokenizer : public PreTokenizer {
 
   void Split(const Piece& piece, Sink sink) const override {
     const auto give = [&](absl::string_view text) {
-      sink({text, piece.at_start && text.data() == piece.text.data()});
+      const bool is_first = text.data() == piece.text.data();
+      sink({text, piece.at_start && is_first, piece.continues && is_first});
     };
     std::vector<Stretch> stretches;
     pattern_->Split(piece.text, [&](absl::string_view text, bool found) {
@@ -113,7 +114,7 @@ class ByteLevelPreTokenizer : public PreTokenizer {
   void Split(const Piece& piece, Sink sink) const override {
     std::string with_space;
     absl::string_view text = piece.text;
-    if (add_prefix_space_ && !absl::StartsWith(text, " ")) {
+    if (add_prefix_space_ && !piece.continues && !absl::StartsWith(text, " ")) {
       with_space = absl::StrCat(" ", text);
       text = with_space;
     }
@@ -142,10 +143,10 @@ class MetaspacePreTokenizer : public PreTokenizer {
 
   void Split(const Piece& piece, Sink sink) const override {
     std::string text = absl::StrReplaceAll(piece.text, {{" ", replacement_}});
-    const bool wants_one =
-        prepend_ == Prepend::kAlways || (prepend_ == Prepend::kFirst && piece.at_start);
+    const bool wants_one = (prepend_ == Prepend::kAlways && !piece.continues) ||
+                           (prepend_ == Prepend::kFirst && piece.at_start);
     if (wants_one && !absl::StartsWith(text, replacement_)) text.insert(0, replacement_);
-    const Piece replaced = {text, piece.at_start};
+    const Piece replaced = {text, piece.at_start, piece.continues};
     if (splitter_ == nullptr) {
       sink(replaced);
     } else {

@@ -18,7 +18,9 @@ class PreTokenizer {
   struct Piece {
     absl::string_view text;  // not empty
     // Whether it is from the beginning of what is encoded, with nothing before it.
-    bool at_start;
+    bool at_start = false;
+    // Whether text that isn't encoded here comes right before it, so that no space is put there.
+    bool continues = false;
   };
   using Sink = absl::FunctionRef<void(const Piece& piece)>;
 

@@ -116,7 +116,9 @@ absl::StatusOr<std::vector<std::vector<int32_t>>> GenerateBatch(
   for (size_t i = 0; i < sequences.size(); ++i) {
     const std::string name = sequences.size() == 1 ? "" : absl::StrCat("sequence ", i, ": ");
     RETURN_IF_ERROR(CheckSequence(name, sequences[i], config.vocab_size));
-    running.push_back({i, sequences[i].max_new_tokens, sequences[i].logits,
+    // Where the model's context ends, so does the continuation.
+    const int64_t room = decoder.max_model_len() - sequences[i].cache->next_position();
+    running.push_back({i, std::min(sequences[i].max_new_tokens, room), sequences[i].logits,
                        std::mt19937_64(sequences[i].seed), 0});
   }
   const auto ends = [&](int32_t token) {
@@ -124,8 +126,13 @@ absl::StatusOr<std::vector<std::vector<int32_t>>> GenerateBatch(
     return std::find(ids.begin(), ids.end(), token) != ids.end();
   };
   // Draws a sequence's next token; false where it is done.
-  const auto draw = [&](Generation& generation) {
+  const auto draw = [&](Generation& generation) -> absl::StatusOr<bool> {
     if (generation.left == 0) return false;
+    // A likeliest token among these would be chance.
+    if (at::isnan(generation.logits).any().item<bool>()) {
+      return absl::DataLossError(
+          "the model's logits are not numbers: are its weights, or is its dtype too narrow?");
+    }
     generation.token = SampleToken(generation.logits, options, generation.random);
     return !ends(generation.token);
   };
@@ -133,7 +140,8 @@ absl::StatusOr<std::vector<std::vector<int32_t>>> GenerateBatch(
   while (true) {
     std::vector<Generation> drawn;
     for (Generation& generation : running) {
-      if (draw(generation)) drawn.push_back(std::move(generation));
+      ASSIGN_OR_RETURN(const bool goes_on, draw(generation));
+      if (goes_on) drawn.push_back(std::move(generation));
     }
     running = std::move(drawn);
     if (running.empty()) return tokens;

@@ -89,6 +89,34 @@ TEST(SentencePieceTest, SpacesBecomeCharactersAndMergeAcrossWords) {
   EXPECT_THAT(Tokens(json, ""), ElementsAre());
 }
 
+// The ids of `prompt` and `answer`, each by itself, and of both as one text.
+void ExpectJoined(const Json& json, const std::string& prompt, const std::string& answer) {
+  ASSERT_OK_AND_ASSIGN(const auto tokenizer, Parse(json));
+  std::vector<int32_t> ids = tokenizer->Encode(prompt);
+  const std::vector<int32_t> continuation = tokenizer->EncodeContinuation(answer);
+  ids.insert(ids.end(), continuation.begin(), continuation.end());
+  EXPECT_EQ(ids, tokenizer->Encode(prompt + answer)) << prompt << "|" << answer;
+}
+
+TEST(SentencePieceTest, AContinuationIsEncodedAsBehindItsPrompt) {
+  const Merges merges = {{"t", "h"}, {"▁", "th"}, {"▁th", "e"}, {"▁", "a"}, {"▁", "▁"}};
+  std::vector<Json> tokenizers = {TokenizerOf(merges, FallbackTokens())};
+  for (const char* scheme : {"always", "first", "never"}) {
+    Json json = TokenizerOf(merges, FallbackTokens());
+    json["normalizer"] = nullptr;
+    json["pre_tokenizer"] = {
+        {"type", "Metaspace"}, {"replacement", "▁"}, {"prepend_scheme", scheme}, {"split", false}};
+    tokenizers.push_back(json);
+  }
+  for (Json& json : tokenizers) {
+    const int next = static_cast<int>(json["model"]["vocab"].size());
+    json["added_tokens"] = {{{"id", next}, {"content", "<s>"}, {"special", true}}};
+    for (const char* answer : {" the", "the", " the a", "  a", "b the", ".<s>the", "<s>the", ""}) {
+      ExpectJoined(json, "the c", answer);
+    }
+  }
+}
+
 TEST(SentencePieceTest, UnknownCharactersFuse) {
   Json json = TokenizerOf({});
   EXPECT_THAT(Tokens(json, "axyb"), ElementsAre("▁", "a", "<unk>", "b"));

@@ -35,29 +35,11 @@ class BpeTokenizer : public Tokenizer {
   }
 
   std::vector<int32_t> Encode(absl::string_view text) const override {
-    std::vector<int32_t> ids;
-    BpeEncoder encoder(parts_.model);
-    const auto add_id = [&](int32_t id) { ids.push_back(id); };
-    const auto encode = [&](const PreTokenizer::Piece& piece) { encoder.Encode(piece.text, ids); };
-    verbatim_.Split(
-        text,
-        [&](absl::string_view raw) {
-          std::string storage;
-          const absl::string_view normal = Normalized(raw, storage);
-          normalized_.Split(
-              normal,
-              [&](absl::string_view plain) {
-                const bool at_start = raw.data() == text.data() && plain.data() == normal.data();
-                if (parts_.pre_tokenizer == nullptr) {
-                  encode({plain, at_start});
-                } else {
-                  parts_.pre_tokenizer->Split({plain, at_start}, encode);
-                }
-              },
-              add_id);
-        },
-        add_id);
-    return ids;
+    return EncodeFrom(text, /*is_continuation=*/false);
+  }
+
+  std::vector<int32_t> EncodeContinuation(absl::string_view text) const override {
+    return EncodeFrom(text, /*is_continuation=*/true);
   }
 
   std::vector<int32_t> EncodeSequence(absl::string_view text) const override {
@@ -84,9 +66,41 @@ class BpeTokenizer : public Tokenizer {
     return parts_.pre_tokenizer != nullptr && parts_.pre_tokenizer->is_byte_level();
   }
 
-  absl::string_view Normalized(absl::string_view text, std::string& storage) const {
+  std::vector<int32_t> EncodeFrom(absl::string_view text, bool is_continuation) const {
+    std::vector<int32_t> ids;
+    BpeEncoder encoder(parts_.model);
+    const auto add_id = [&](int32_t id) { ids.push_back(id); };
+    const auto encode = [&](const PreTokenizer::Piece& piece) { encoder.Encode(piece.text, ids); };
+    verbatim_.Split(
+        text,
+        [&](absl::string_view raw) {
+          const bool is_first = raw.data() == text.data();
+          std::string storage;
+          const absl::string_view normal = Normalized(raw, is_first && is_continuation, storage);
+          normalized_.Split(
+              normal,
+              [&](absl::string_view plain) {
+                PreTokenizer::Piece piece;
+                piece.text = plain;
+                const bool is_beginning = is_first && plain.data() == normal.data();
+                piece.at_start = is_beginning && !is_continuation;
+                piece.continues = is_beginning && is_continuation;
+                if (parts_.pre_tokenizer == nullptr) {
+                  encode(piece);
+                } else {
+                  parts_.pre_tokenizer->Split(piece, encode);
+                }
+              },
+              add_id);
+        },
+        add_id);
+    return ids;
+  }
+
+  absl::string_view Normalized(absl::string_view text, bool continues, std::string& storage) const {
     if (parts_.normalizer == nullptr) return text;
-    storage = parts_.normalizer->Normalize(text);
+    storage = continues ? parts_.normalizer->NormalizeContinuation(text)
+                        : parts_.normalizer->Normalize(text);
     return storage;
   }
 

@@ -48,6 +48,13 @@ class Tokenizer {
   // As Encode, with what the file's post-processor puts around a text, as a begin-of-sequence
   // token.
   virtual std::vector<int32_t> EncodeSequence(absl::string_view text) const = 0;
+  // As Encode, for text right behind other text, as an answer behind its prompt: what the file puts
+  // before the beginning of every text, as SentencePiece's "▁", isn't put there. The ids are those
+  // at the end of both texts' encoding, unless a token or a piece of the pre-tokenizer goes across
+  // the border; of a tokenizer that puts nothing there they are Encode's.
+  virtual std::vector<int32_t> EncodeContinuation(absl::string_view text) const {
+    return Encode(text);
+  }
   // The bytes of the tokens, concatenated, special tokens among them: UTF-8 only as far as the
   // tokens are whole characters. A space that the vocabulary puts before every text, as
   // SentencePiece's do, is taken away. OUT_OF_RANGE for an id outside the vocabulary.

@@ -81,8 +81,9 @@ class LayerLoader {
   }
   static Parts WithSuffix(const Parts& modules, absl::string_view suffix) {
     Parts names;
-    for (const auto& [module, size] : modules)
+    for (const auto& [module, size] : modules) {
       names.push_back({absl::StrCat(module, suffix), size});
+    }
     return names;
   }
 

@@ -3,6 +3,7 @@
 #include <cstdint>
 
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
 #include "absl/strings/string_view.h"
 #include "util/head_split.h"
 #include "util/status_macros.h"
@@ -54,7 +55,10 @@ absl::Status CheckSameModel(const ModelInfo& model, const ModelInfo& held) {
   RETURN_IF_ERROR(CheckSame("model.query_heads", model.query_heads(), held.query_heads()));
   RETURN_IF_ERROR(CheckSame("model.kv_heads", model.kv_heads(), held.kv_heads()));
   RETURN_IF_ERROR(CheckSame("model.head_dim", model.head_dim(), held.head_dim()));
-  return CheckSame("model.fingerprint", model.fingerprint(), held.fingerprint());
+  RETURN_IF_ERROR(CheckSame("model.fingerprint", model.fingerprint(), held.fingerprint()));
+  // One checkpoint has several of them where its longest sequence decides.
+  return CheckSame("model.rope_frequencies", absl::StrJoin(model.rope_frequencies(), " "),
+                   absl::StrJoin(held.rope_frequencies(), " "));
 }
 
 absl::Status CheckBlockFits(const HeadBlockView& block, const ShardIdentity& identity) {

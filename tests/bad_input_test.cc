@@ -96,6 +96,24 @@ TEST_F(BadInputTest, AMalformedPromptsLineIsNamedByFileAndNumber) {
       {prompts + ":2: ", "prompt", "7"});
 }
 
+TEST_F(BadInputTest, DeeplyNestedJsonIsRefused) {
+  const std::string model = CopyModel();
+  const std::string nested = std::string(200000, '[') + std::string(200000, ']');
+  const std::string prompts = folder_ + "/prompts.jsonl";
+  for (const char* field : {"unknown", "messages"}) {
+    ASSERT_OK(WriteFileAtomically(prompts, {"{\"", field, "\": ", nested, "}\n"}));
+    ExpectRefused({"collect", "--model", model, "--prompts", prompts, "--shards", "127.0.0.1:1"}, 1,
+                  {prompts + ":1: ", "nested too deeply"});
+  }
+  const std::string questions = folder_ + "/questions.json";
+  ASSERT_OK(WriteFileAtomically(questions, {nested}));
+  const std::string text = folder_ + "/novel.txt";
+  ASSERT_OK(WriteFileAtomically(text, {"It was a fine day. Nobody said so.\n"}));
+  ExpectRefused({"collect", "--model", model, "--generate", "ruler", "--qa", questions, "--text",
+                 text, "--count", "1", "--shards", "127.0.0.1:1"},
+                1, {questions + ": ", "nested too deeply"});
+}
+
 TEST_F(BadInputTest, NumbersThatCollectCannotMeanAreUsageErrors) {
   const std::vector<std::string> collect = {"collect",   "--model",  CopyModel(),  "--generate",
                                             "retrieval", "--text",   "novel.txt",  "--count",

@@ -28,6 +28,7 @@
 #include "util/malloc_tuning.h"
 #include "util/math_threads.h"
 #include "util/status_macros.h"
+#include "util/tls_flags.h"
 
 ABSL_FLAG(std::string, shards, "",
           "HOST:PORT of each shard, comma-separated, in the order of their heads.");
@@ -160,6 +161,7 @@ absl::Status Run(kvp::TrainingOptions options, kvp::Communicator& communicator) 
   }
   kvp::TraceReader::Options reader_options;
   reader_options.shards = absl::StrSplit(absl::GetFlag(FLAGS_shards), ',');
+  reader_options.tls = kvp::TlsFilesFromFlags();
   reader_options.connect_deadline = absl::GetFlag(FLAGS_connect_deadline);
   auto reader = kvp::TraceReader::Connect(reader_options);
   RETURN_IF_ERROR(communicator.Agree(reader.status()));

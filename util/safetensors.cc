@@ -14,6 +14,7 @@
 #include "absl/strings/str_join.h"
 #include "nlohmann/json.hpp"
 #include "util/file.h"
+#include "util/json_text.h"
 #include "util/status_macros.h"
 
 namespace kvp {
@@ -155,7 +156,7 @@ absl::Status SafetensorsFile::Parse() {
   const absl::string_view file(data_, size_);
   const absl::string_view header_text = file.substr(kLengthBytes, header_bytes);
   const absl::string_view data = file.substr(kLengthBytes + header_bytes);
-  const Json header = Json::parse(header_text.begin(), header_text.end(), nullptr, false);
+  ASSIGN_OR_RETURN(const Json header, ParseJson(header_text, "header"));
   if (!header.is_object()) return absl::InvalidArgumentError("header is not a JSON object");
   for (const auto& [name, value] : header.items()) {
     if (name == "__metadata__") {

@@ -78,7 +78,7 @@ TEST(SafetensorsTest, LyingHeadersAreRefusedWithTheTensorAndTheValue) {
   refused("negative", R"({"t":{"dtype":"F32","shape":[-2],"data_offsets":[0,8]}})", "shape [-2]");
   refused("huge", R"({"t":{"dtype":"F32","shape":[4611686018427387904,8],"data_offsets":[0,8]}})",
           "tensor t");
-  refused("json", "{", "not a JSON object");
+  refused("json", "{", "not valid JSON");
 }
 
 TEST(SafetensorsTest, WritingBytesThatDoNotFitTheShapeIsRefused) {

@@ -18,12 +18,6 @@ using Json = nlohmann::json;
 
 constexpr int64_t kNoRank = std::numeric_limits<int64_t>::max();
 
-absl::Status CheckOption(absl::string_view name, int64_t value, int64_t minimum) {
-  if (value >= minimum && value <= std::numeric_limits<int32_t>::max()) return absl::OkStatus();
-  return absl::InvalidArgumentError(
-      absl::StrCat(name, "=", value, ": it must be at least ", minimum));
-}
-
 // Whether the message may be used: it is neither deleted nor rejected.
 absl::StatusOr<bool> IsUsable(const JsonFields& message) {
   ASSIGN_OR_RETURN(const bool deleted, message.BoolOr("deleted", false));

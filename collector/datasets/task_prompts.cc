@@ -33,7 +33,7 @@ constexpr Benchmark kBenchmarks[] = {
 TokenizedPrompt Tokenized(const TaskPrompt& prompt, const Tokenizer& tokenizer) {
   TokenizedPrompt tokenized;
   tokenized.prompt = tokenizer.EncodeSequence(prompt.PromptText());
-  tokenized.continuation = tokenizer.Encode(prompt.answer);
+  tokenized.continuation = tokenizer.EncodeContinuation(prompt.answer);
   tokenized.origin = prompt.origin;
   tokenized.task = prompt.task;
   return tokenized;

@@ -11,6 +11,7 @@
 #include "llm/tasks/json_lines.h"
 #include "nlohmann/json.hpp"
 #include "util/file.h"
+#include "util/json_text.h"
 #include "util/status_macros.h"
 
 namespace kvp {
@@ -138,10 +139,7 @@ absl::Status AddHotpotQuestion(const JsonFields& fields, DocumentIndex* index, Q
 
 absl::StatusOr<QuestionSet> ReadQuestionSet(const std::string& path) {
   ASSIGN_OR_RETURN(const std::string text, ReadFile(path));
-  const Json json = Json::parse(text, /*cb=*/nullptr, /*allow_exceptions=*/false);
-  if (json.is_discarded()) {
-    return absl::InvalidArgumentError(absl::StrCat(path, ": is not valid JSON"));
-  }
+  ASSIGN_OR_RETURN(const Json json, ParseJson(text, path));
   QuestionSet set;
   set.path = path;
   DocumentIndex index;

@@ -66,6 +66,9 @@ TEST(QuestionSetTest, AMalformedFileIsNamedWithFieldAndValue) {
                 StatusIs(kInvalid, AllOf(HasSubstr(path), HasSubstr(message))));
   };
   expect("{", "not valid JSON");
+  const std::string nested = std::string(200000, '[') + std::string(200000, ']');
+  expect(nested, "nested too deeply");
+  expect(absl::StrCat("{\"data\": ", nested, "}"), "nested too deeply");
   expect("7", "is a JSON number");
   expect("{\"version\": 1}", "data is missing");
   expect("{\"data\": [{\"paragraphs\": 3}]}", "data[0].paragraphs is 3");

@@ -17,8 +17,7 @@
 //   - lengths are fitted for each prompt, to 1/256 or one line, document or word;
 //   - vt's solved example is shorter than 500 tokens where that is over a quarter of the prompt;
 //   - cwe's parameters for short sequences (below 4,096 tokens) go by prompt and answer together,
-//   as
-//     RULER's do by its maximal sequence length;
+//     as RULER's do by its maximal sequence length;
 //   - teacher-forced answers, which RULER has none of, look as in vt's and cwe's solved examples,
 //     and are separated by ", " elsewhere.
 //

@@ -36,7 +36,7 @@ struct TaskPrompt {
   // turn, without one it follows the input.
   std::string answer_prefix;
   // The right answer as the prompt's continuation, with what separates it from the prompt; tokenise
-  // it by itself.
+  // it with Tokenizer::EncodeContinuation.
   std::string answer;
   // What an output is scored against; never empty.
   std::vector<std::string> references;

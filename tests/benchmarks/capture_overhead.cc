@@ -108,6 +108,8 @@ absl::StatusOr<OverheadResult> MeasureOverhead(const Decoder& decoder, const Mod
   }
   result.ratio = Median(result.ratios);
   result.cpu_ratio = Median(cpu_ratios);
+  result.fastest_ratio = *std::min_element(with.begin(), with.end()) /
+                         *std::min_element(without.begin(), without.end());
   result.seconds_with = Median(with);
   result.seconds_without = Median(without);
   return result;

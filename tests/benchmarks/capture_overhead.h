@@ -44,6 +44,8 @@ struct OverheadResult {
   // The same of the computing thread's CPU time, which other processes disturb less; sending has a
   // thread of its own.
   double cpu_ratio = 0;
+  // Of the fastest rounds: what is left where other processes disturb as little as can be.
+  double fastest_ratio = 0;
   double seconds_with = 0;  // of a round, medians
   double seconds_without = 0;
   double bytes_per_token_head = 0;  // as sent

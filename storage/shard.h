@@ -145,6 +145,8 @@ class Shard {
     std::string split;
     // The order of traces (storage/trace_order.h); a trace's blocks come in theirs.
     uint64_t order_seed = 0;
+    // Where there are any: these traces alone, in this order, whatever split and order_seed.
+    std::vector<TraceId> traces;
     // Where set, the scan begins after this block.
     std::optional<HeadBlockKey> after;
     // That read ahead of `consume`.
@@ -221,6 +223,7 @@ class Shard {
     int32_t entries = 0;
   };
   std::vector<TraceToScan> TracesToScan(const ScanOptions& options) const;
+  std::vector<TraceToScan> NamedTracesToScan(const ScanOptions& options) const;
 
   struct NewBlock {
     HeadBlockKey key;

@@ -67,7 +67,22 @@ absl::Status Shard::ScanIndex(
   return FromRocksdb(iterator->status(), absl::StrCat(options_.dir, ": index"));
 }
 
+std::vector<Shard::TraceToScan> Shard::NamedTracesToScan(const ScanOptions& options) const {
+  auto id = options.traces.begin();
+  if (options.after.has_value()) {
+    id = std::find(options.traces.begin(), options.traces.end(), options.after->trace_id);
+  }
+  std::vector<TraceToScan> traces;
+  absl::MutexLock lock(&mutex_);
+  for (; id != options.traces.end(); ++id) {
+    const auto trace = committed_.find(*id);
+    if (trace != committed_.end()) traces.push_back({*id, trace->second.entries});
+  }
+  return traces;
+}
+
 std::vector<Shard::TraceToScan> Shard::TracesToScan(const ScanOptions& options) const {
+  if (!options.traces.empty()) return NamedTracesToScan(options);
   const TraceOrder order(options.order_seed);
   std::vector<TraceToScan> traces;
   {

@@ -85,7 +85,8 @@ class Shard {
   };
 
   struct Stats {
-    int64_t committed_traces = 0;
+    int64_t committed_traces = 0;  // without the empty ones
+    int64_t empty_traces = 0;      // committed without an entry (proto/trace.proto)
     int64_t uncommitted_traces = 0;
     // Of committed traces.
     int64_t blocks = 0;
@@ -132,8 +133,8 @@ class Shard {
   std::vector<TraceId> Committed(absl::Span<const TraceId> ids) const;
   int64_t committed_traces() const;
 
-  // The committed traces of `split` ("" for all), by ascending id. An error of `consume` ends the
-  // list.
+  // The committed traces of `split` ("" for all) but the empty ones, by ascending id. An error of
+  // `consume` ends the list.
   absl::Status List(const std::string& split,
                     const std::function<absl::Status(TraceRecord record)>& consume) const;
 

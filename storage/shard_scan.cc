@@ -46,6 +46,7 @@ absl::Status Shard::ForEachRecord(
 absl::Status Shard::List(const std::string& split,
                          const std::function<absl::Status(TraceRecord record)>& consume) const {
   return ForEachRecord([&](TraceRecord record) -> absl::Status {
+    if (record.entries() == 0) return absl::OkStatus();
     if (!split.empty() && record.split() != split) return absl::OkStatus();
     ASSIGN_OR_RETURN(const TraceId id, TraceIdFromBytes(record.trace_id()));
     // Else it came while the shard was opened.
@@ -228,7 +229,12 @@ absl::StatusOr<Shard::Stats> Shard::GetStats() const {
         stats.head_tokens += entry.tokens;
         return absl::OkStatus();
       }));
-  stats.committed_traces = committed_traces();
+  {
+    absl::MutexLock lock(&mutex_);
+    for (const auto& [id, trace] : committed_) {
+      ++(trace.entries == 0 ? stats.empty_traces : stats.committed_traces);
+    }
+  }
   stats.uncommitted_traces = uncommitted.size();
   return stats;
 }

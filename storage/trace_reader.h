@@ -45,8 +45,8 @@ class TraceReader {
 
   virtual ~TraceReader() = default;
 
-  // The committed traces of `split` ("" for all), in ascending order of their id: only those that
-  // every shard has committed. The order is the same whatever the shards.
+  // The committed traces of `split` ("" for all) but the empty ones, in ascending order of their
+  // id: only those that every shard has committed. The order is the same whatever the shards.
   virtual absl::StatusOr<std::vector<TraceRecord>> ListTraces(const std::string& split) = 0;
 
   struct HeadRead {

@@ -109,12 +109,8 @@ TEST_F(BadInputTest, FlagsThatNoModelOrMachineTakesAreUsageErrors) {
                                             "p.jsonl", "--shards", "127.0.0.1:1"};
   for (const auto& [flag, part] : std::vector<std::pair<std::string, std::string>>{
            {"--dtype=int4", "--dtype"},
-           {"--device=gpu", "--device"},
-           {"--devices=cpu,tpu", "--devices"},
-           {"--max-model-len=-1", "--max-model-len"},
            {"--shards=localhost", "--shards"},
            {"--top-p=2", "--top-p"},
-           {"--generate=text", "--prompts and --generate are both"},
            {"--context-tokens=9", "--context-tokens doesn't apply to --prompts"}}) {
     std::vector<std::string> arguments = collect;
     arguments.push_back(flag);

@@ -64,7 +64,6 @@ class IdHash {
   Sha256 hash_;
 };
 
-// One prompt of a batch.
 // Most tokens of a generated continuation: the model's context may end before the wish does.
 int64_t NewTokens(const CaptureOptions& options, int64_t max_model_len,
                   const TokenizedPrompt& prompt) {
@@ -78,6 +77,7 @@ uint64_t NumberOf(const TraceId& id) {
   return number;
 }
 
+// One prompt of a batch.
 struct Run {
   explicit Run(KvCache cache) : cache(std::move(cache)) {}
 
@@ -86,8 +86,10 @@ struct Run {
   std::vector<int64_t> cuts;
   std::unique_ptr<TraceRecorder> recorder;
   KvCache cache;
-  at::Tensor logits;  // of the prompt's last token: [1, vocab_size], or undefined
-  std::vector<int32_t> continuation;
+  // What is known before the model runs: the prompt and a forced continuation.
+  std::vector<int32_t> tokens;
+  at::Tensor logits;  // of the last of them: [1, vocab_size], or undefined
+  std::vector<int32_t> generated;
 
   bool forced() const { return !prompt->continuation.empty(); }
 };
@@ -102,38 +104,28 @@ absl::StatusOr<std::vector<Run>> RunsOf(const Decoder& decoder,
     run.prompt = &prompt;
     run.id = IdOfTrace(IdentityOf(decoder), prompt, options);
     run.cuts = CutsOfTrace(run.id, static_cast<int64_t>(prompt.prompt.size()), options.cuts);
-    ASSIGN_OR_RETURN(run.recorder,
-                     TraceRecorder::Create(decoder.config(), run.cuts, options.record_queries));
+    run.tokens = prompt.prompt;
+    run.tokens.insert(run.tokens.end(), prompt.continuation.begin(), prompt.continuation.end());
+    ASSIGN_OR_RETURN(run.recorder, TraceRecorder::Create(
+                                       decoder.config(), run.cuts, options.record_queries,
+                                       run.forced() ? static_cast<int64_t>(run.tokens.size()) : 0));
   }
   return runs;
 }
 
+// Also forced continuations, in the same pass.
 absl::Status Prefill(const Decoder& decoder, const Decoder::ForwardOptions& forward,
                      std::vector<Run>& runs) {
   std::vector<Decoder::Sequence> sequences;
   Decoder::ForwardOptions options = forward;
   options.logits = Decoder::Logits::kNone;
   for (Run& run : runs) {
-    sequences.push_back({run.prompt->prompt, &run.cache, run.recorder.get()});
+    sequences.push_back({run.tokens, &run.cache, run.recorder.get()});
     if (!run.forced()) options.logits = Decoder::Logits::kLast;
   }
   ASSIGN_OR_RETURN(const std::vector<at::Tensor> logits, decoder.ForwardBatch(sequences, options));
   for (size_t i = 0; i < runs.size(); ++i) runs[i].logits = logits[i];
   return absl::OkStatus();
-}
-
-absl::Status Force(const Decoder& decoder, const Decoder::ForwardOptions& forward,
-                   std::vector<Run>& runs) {
-  std::vector<Decoder::Sequence> sequences;
-  for (Run& run : runs) {
-    if (!run.forced()) continue;
-    run.continuation = run.prompt->continuation;
-    sequences.push_back({run.continuation, &run.cache, run.recorder.get()});
-  }
-  if (sequences.empty()) return absl::OkStatus();
-  Decoder::ForwardOptions options = forward;
-  options.logits = Decoder::Logits::kNone;
-  return decoder.ForwardBatch(sequences, options).status();
 }
 
 absl::Status GenerateContinuations(const Decoder& decoder, const Decoder::ForwardOptions& forward,
@@ -154,7 +146,7 @@ absl::Status GenerateContinuations(const Decoder& decoder, const Decoder::Forwar
   if (sequences.empty()) return absl::OkStatus();
   ASSIGN_OR_RETURN(std::vector<std::vector<int32_t>> tokens,
                    GenerateBatch(decoder, absl::MakeSpan(sequences), options.sampling, forward));
-  for (size_t i = 0; i < tokens.size(); ++i) generated[i]->continuation = std::move(tokens[i]);
+  for (size_t i = 0; i < tokens.size(); ++i) generated[i]->generated = std::move(tokens[i]);
   return absl::OkStatus();
 }
 
@@ -208,20 +200,21 @@ absl::Status CheckNumbers(const std::vector<LayerRecord>& layers) {
 
 absl::StatusOr<CapturedTrace> TraceOf(const Decoder& decoder, const ModelInfo& model,
                                       const CaptureOptions& options, Run& run) {
-  ASSIGN_OR_RETURN(const std::vector<LayerRecord> layers, run.recorder->Finish(run.cache));
-  RETURN_IF_ERROR(CheckNumbers(layers));
   const ModelConfig& config = decoder.config();
   CapturedTrace trace;
-  trace.has_future = !run.continuation.empty();
   TraceRecord& record = trace.record;
   record.set_trace_id(std::string(run.id.begin(), run.id.end()));
   *record.mutable_model() = model;
   record.set_prompt_tokens(static_cast<int32_t>(run.prompt->prompt.size()));
-  record.set_continuation_tokens(static_cast<int32_t>(run.continuation.size()));
+  record.mutable_token_ids()->Add(run.tokens.begin(), run.tokens.end());
+  record.mutable_token_ids()->Add(run.generated.begin(), run.generated.end());
+  record.set_continuation_tokens(record.token_ids_size() - record.prompt_tokens());
+  if (record.continuation_tokens() == 0) return trace;
+
+  ASSIGN_OR_RETURN(const std::vector<LayerRecord> layers, run.recorder->Finish(run.cache));
+  RETURN_IF_ERROR(CheckNumbers(layers));
   record.mutable_cuts()->Add(run.cuts.begin(), run.cuts.end());
   record.set_entries(static_cast<int32_t>(run.cuts.back()));
-  record.mutable_token_ids()->Add(run.prompt->prompt.begin(), run.prompt->prompt.end());
-  record.mutable_token_ids()->Add(run.continuation.begin(), run.continuation.end());
   if (options.kv_dtype == KvDtype::kFloat8) record.set_kv_dtype(TraceRecord::FLOAT8);
   if (options.record_queries) {
     record.set_recorded_query_heads(static_cast<int32_t>(config.query_group()));
@@ -247,7 +240,6 @@ absl::StatusOr<CapturedBatch> CaptureChecked(const Decoder& decoder, const Model
   const absl::Time begin = absl::Now();
   RETURN_IF_ERROR(Prefill(decoder, forward, runs));
   const absl::Time prefilled = absl::Now();
-  RETURN_IF_ERROR(Force(decoder, forward, runs));
   RETURN_IF_ERROR(GenerateContinuations(decoder, forward, options, runs));
   batch.prefill = prefilled - begin;
   batch.continuation = absl::Now() - prefilled;
@@ -363,17 +355,10 @@ std::vector<int64_t> CutsOfTrace(const TraceId& id, int64_t prompt_tokens, int64
 
 absl::Status CheckPrompt(const Decoder& decoder, const TokenizedPrompt& prompt) {
   const int64_t vocab_size = decoder.config().vocab_size;
-  const int64_t tokens = static_cast<int64_t>(prompt.prompt.size());
-  const int64_t continuation = static_cast<int64_t>(prompt.continuation.size());
-  if (tokens == 0) {
+  if (prompt.prompt.empty()) {
     return absl::InvalidArgumentError(absl::StrCat(prompt.origin, ": the prompt has no tokens"));
   }
-  // A continuation needs one token at least.
-  if (tokens + std::max<int64_t>(1, continuation) > decoder.max_model_len()) {
-    return absl::InvalidArgumentError(
-        absl::StrCat(prompt.origin, ": ", tokens, " prompt and ", continuation,
-                     " answer tokens don't fit max_model_len=", decoder.max_model_len()));
-  }
+  RETURN_IF_ERROR(CheckLength(prompt, decoder.max_model_len()));
   for (const std::vector<int32_t>* ids : {&prompt.prompt, &prompt.continuation}) {
     for (const int32_t id : *ids) {
       if (id < 0 || id >= vocab_size) {

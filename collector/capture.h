@@ -11,7 +11,7 @@
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
 #include "absl/types/span.h"
-#include "collector/prompt_source.h"
+#include "collector/tokenized_prompt.h"
 #include "llm/decoder.h"
 #include "llm/sampling.h"
 #include "proto/trace.pb.h"
@@ -42,18 +42,20 @@ struct CaptureOptions {
 };
 
 // A trace on its way into the store. `record.blocks`, `record.split` and `record.task` aren't set.
+// Where the model ended the sequence right after the prompt it is empty: a record without entries,
+// cuts and blocks, which keeps the prompt from being run again.
 struct CapturedTrace {
   TraceRecord record;
   std::vector<HeadBlock> blocks;  // by layer, KV head, block
-  // False where the model ended the sequence at once: nothing came after the last cut.
-  bool has_future = false;
+
+  bool empty() const { return record.entries() == 0; }
 };
 
 // Prompts that were run together, in their order.
 struct CapturedBatch {
   std::vector<CapturedTrace> traces;
-  absl::Duration prefill;       // of all prompts
-  absl::Duration continuation;  // of all continuations
+  absl::Duration prefill;       // of all prompts and forced continuations, in one pass
+  absl::Duration continuation;  // of all generated continuations
 };
 
 // Tokens of a stored block of such a model.

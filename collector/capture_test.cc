@@ -135,7 +135,7 @@ TEST_F(CaptureTest, AForcedContinuationIsTheFuture) {
   options.chunk_tokens = 13;
   const TokenizedPrompt prompt = Prompt(50, 21);
   ASSERT_OK_AND_ASSIGN(const CapturedTrace trace, Capture(*decoder_, model_, prompt, options));
-  EXPECT_TRUE(trace.has_future);
+  EXPECT_FALSE(trace.empty());
   EXPECT_EQ(trace.record.prompt_tokens(), 50);
   EXPECT_EQ(trace.record.continuation_tokens(), 21);
   EXPECT_THAT(trace.record.cuts(), ElementsAre(50));
@@ -260,7 +260,7 @@ TEST_F(CaptureTest, AnImpossiblePromptIsNamedWithItsPlace) {
               StatusIs(kInvalid, HasSubstr("test:1: the prompt has no tokens")));
   EXPECT_THAT(error(Prompt(250, 7)),
               StatusIs(kInvalid, AllOf(HasSubstr("test:1: 250 prompt and 7 answer tokens"),
-                                       HasSubstr("max_model_len=256"))));
+                                       HasSubstr("--max-model-len=256"))));
   EXPECT_THAT(error(Prompt(256, 0)), StatusIs(kInvalid, HasSubstr("256 prompt")));
   TokenizedPrompt outside = Prompt(5, 5);
   outside.continuation[2] = kVocab;

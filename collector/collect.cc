@@ -20,8 +20,10 @@
 #include "llm/decoder.h"
 #include "llm/decoder_flags.h"
 #include "llm/model_config.h"
+#include "llm/model_tokenizer.h"
 #include "llm/tokenizer.h"
 #include "nlohmann/json.hpp"
+#include "storage/host_port.h"
 #include "storage/trace_writer.h"
 #include "util/command_line.h"
 #include "util/file.h"
@@ -79,7 +81,16 @@ namespace {
 constexpr absl::string_view kUsage =
     R"(collect: runs a model over prompts and streams what its KV cache held, and what each
 entry turned out to be worth, to the shards. A trace that is there already is skipped, so running
-again resumes.
+again resumes; so is a prompt after which the model ended the sequence at once.
+
+A trace is the same where all that decides it is: the model (config.json and weights), --dtype and
+the rotary frequencies; the prompt's tokens; those of the answer, or else --max-new-tokens (as far
+as the context allows), the end-of-sequence tokens, --temperature and, above 0, --top-k, --top-p
+and --seed; --cuts and, above 1, --cut-seed; --block-tokens, --kv-dtype and --record-queries. Not
+--split and --task, nor --batch, --chunk-tokens, --device, the prompts' order and who runs them.
+
+A shard holds the traces of one model: another one, or the same with other rotary frequencies (the
+long factors of longrope), is refused and needs shards of its own.
 
   collect --model DIR --prompts FILE.jsonl --shards HOST:PORT,… [flags]
   collect --model DIR --generate retrieval|text --text FILE --count N --shards HOST:PORT,… [flags]
@@ -105,6 +116,15 @@ static_assert(std::atomic<bool>::is_always_lock_free, "set from a signal handler
 
 void RequestStop(int) { stop_requested.store(true); }
 
+std::string ShardsProblem() {
+  for (const absl::string_view address : absl::StrSplit(absl::GetFlag(FLAGS_shards), ',')) {
+    if (const absl::Status status = ParseHostPort(address).status(); !status.ok()) {
+      return absl::StrCat("flag --shards: ", status.message());
+    }
+  }
+  return "";
+}
+
 // What is wrong with the flags taken together, or "".
 std::string UsageProblem() {
   if (absl::GetFlag(FLAGS_model).empty()) return "flag --model is missing";
@@ -114,6 +134,8 @@ std::string UsageProblem() {
     return absl::StrCat("flag --threads: value \"", absl::GetFlag(FLAGS_threads),
                         "\": it must be in [1, 1024]");
   }
+  if (std::string problem = DecoderUsageProblem(); !problem.empty()) return problem;
+  if (std::string problem = ShardsProblem(); !problem.empty()) return problem;
   const std::string kv_dtype = absl::GetFlag(FLAGS_kv_dtype);
   if (kv_dtype != "bf16" && kv_dtype != "fp8") {
     return absl::StrCat("flag --kv-dtype: value \"", kv_dtype, "\": it must be bf16 or fp8");
@@ -121,6 +143,10 @@ std::string UsageProblem() {
   if (absl::GetFlag(FLAGS_metrics_port) < -1 || absl::GetFlag(FLAGS_metrics_port) > 65535) {
     return absl::StrCat("flag --metrics-port: value \"", absl::GetFlag(FLAGS_metrics_port),
                         "\": it must be in [-1, 65535]");
+  }
+  if (absl::GetFlag(FLAGS_metrics_port) < 0) {
+    std::string problem = MisplacedFlag({"metrics_host"}, "without --metrics-port");
+    if (!problem.empty()) return problem;
   }
   if (absl::GetFlag(FLAGS_connect_deadline) < absl::ZeroDuration()) {
     return absl::StrCat("flag --connect-deadline: value \"",
@@ -183,6 +209,7 @@ absl::Status Report(const WorkerSummary& summary, const ModelInfo& model) {
 
 absl::Status Run() {
   WorkerOptions options = OptionsFromFlags();
+  RETURN_IF_ERROR(CheckOutputPaths({absl::GetFlag(FLAGS_json)}));
   Metrics metrics;
   if (absl::GetFlag(FLAGS_metrics_port) >= 0) {
     const std::string host = absl::GetFlag(FLAGS_metrics_host);
@@ -194,7 +221,7 @@ absl::Status Run() {
   const Decoder::Options decoder_options = DecoderOptionsFromFlags();
   ASSIGN_OR_RETURN(const ModelConfig config, LoadModelConfig(directory));
   ASSIGN_OR_RETURN(const std::unique_ptr<Tokenizer> tokenizer,
-                   Tokenizer::Load(directory + "/tokenizer.json"));
+                   LoadModelTokenizer(directory, config));
   ASSIGN_OR_RETURN(const std::unique_ptr<PromptSource> source,
                    PromptsFromFlags(directory, config.max_model_len(decoder_options.max_model_len),
                                     tokenizer.get()));
@@ -230,7 +257,7 @@ int main(int argc, char** argv) {
     return kvp::UsageError(problem);
   }
   if (const absl::Status valid = kvp::OptionsFromFlags().Validate(); !valid.ok()) {
-    return kvp::UsageError(valid.message());
+    return kvp::UsageError(kvp::FlagMessage(valid.message()));
   }
   kvp::SetLogName(absl::StrCat("collector/", absl::GetFlag(FLAGS_worker_index)));
   kvp::LogInfo(kvp::EffectiveFlags());

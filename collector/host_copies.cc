@@ -8,6 +8,7 @@
 namespace kvp {
 
 at::Tensor HostCopies::Begin(const at::Tensor& tensor) {
+  ++begun_;
   if (tensor.is_cpu()) return tensor;
   const at::Device device = tensor.device();
   const c10::impl::VirtualGuardImpl implementation(device.type());

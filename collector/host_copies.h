@@ -3,6 +3,7 @@
 #ifndef KVP_COLLECTOR_HOST_COPIES_H_
 #define KVP_COLLECTOR_HOST_COPIES_H_
 
+#include <cstdint>
 #include <vector>
 
 #include "ATen/core/Tensor.h"
@@ -22,10 +23,14 @@ class HostCopies {
   // Waits for all copies begun.
   void Wait();
 
+  // How many were begun, those that a tensor on the CPU didn't need included.
+  int64_t begun() const { return begun_; }
+
  private:
   c10::Stream StreamOf(at::Device device);
 
   std::vector<c10::Stream> streams_;  // one a device
+  int64_t begun_ = 0;
 };
 
 }  // namespace kvp

@@ -2,6 +2,8 @@
 
 #include <algorithm>
 #include <limits>
+#include <map>
+#include <set>
 #include <utility>
 #include <vector>
 
@@ -16,13 +18,17 @@
 #include "llm/chat_template.h"
 #include "llm/tasks/question_set.h"
 #include "llm/tasks/ruler.h"
+#include "util/command_line.h"
 #include "util/file.h"
 #include "util/logging.h"
 #include "util/status_macros.h"
 
-ABSL_FLAG(std::string, prompts, "",
-          "JSONL file of prompts: {\"prompt\": \"…\", \"answer\": \"…\"} a line. The answer, where "
-          "there is one, is the continuation; else the model generates it.");
+ABSL_FLAG(
+    std::string, prompts, "",
+    "JSONL file of prompts, a line each: {\"prompt\": \"…\", \"answer\": \"…\"}, or a "
+    "conversation for the model's chat template, {\"messages\": [{\"role\": \"user\", "
+    "\"content\": \"…\"}, …], \"answer\": \"…\"}. The answer, or the assistant's last message, "
+    "is the continuation; without one the model generates it.");
 ABSL_FLAG(
     std::string, generate, "",
     "Make the prompts instead: \"retrieval\" (a context from --text with needles; the continuation "
@@ -58,9 +64,6 @@ ABSL_FLAG(int64_t, questions, 8,
 
 namespace kvp {
 namespace {
-
-// Generated prompts fill the model's context up to here, unless flags say otherwise.
-constexpr int64_t kDefaultWindow = 4096;
 
 bool IsTaskFile(const std::string& generate) {
   const std::vector<std::string>& names = TaskFileBenchmarks();
@@ -99,6 +102,27 @@ std::string RulerProblem() {
     }
   }
   return "";
+}
+
+// A flag that the kind of prompts has no use for, or "".
+std::string MisplacedPromptFlag(const std::string& generate) {
+  static const auto& applying = *new std::map<std::string, std::set<std::string>>({
+      {"", {}},
+      {"retrieval", {"text", "count", "context_tokens", "needles", "questions"}},
+      {"text", {"text", "count", "context_tokens", "continuation_tokens"}},
+      {"ruler", {"tasks", "text", "qa", "count", "context_tokens"}},
+      {"oasst2", {"data", "count", "context_tokens", "continuation_tokens"}},
+  });
+  static const auto& of_task_file = *new std::set<std::string>({"data", "count", "context_tokens"});
+  const auto found = applying.find(generate);
+  const std::set<std::string>& used = found == applying.end() ? of_task_file : found->second;
+  std::vector<std::string> unused;
+  for (const char* name : {"tasks", "text", "qa", "data", "count", "context_tokens",
+                           "continuation_tokens", "needles", "questions"}) {
+    if (used.count(name) == 0) unused.push_back(name);
+  }
+  return MisplacedFlag(
+      unused, generate.empty() ? "to --prompts" : absl::StrCat("to --generate ", generate));
 }
 
 std::string GenerateProblem(const std::string& generate) {
@@ -192,11 +216,16 @@ absl::StatusOr<std::unique_ptr<PromptSource>> ThreadsFromFlags(const std::string
 
 std::string PromptUsageProblem() {
   const std::string generate = absl::GetFlag(FLAGS_generate);
-  if (absl::GetFlag(FLAGS_prompts).empty() == generate.empty()) {
+  if (!absl::GetFlag(FLAGS_prompts).empty() && !generate.empty()) {
+    return "the flags --prompts and --generate are both there: only one can say what the prompts "
+           "are";
+  }
+  if (absl::GetFlag(FLAGS_prompts).empty() && generate.empty()) {
     return "one of the flags --prompts and --generate is needed";
   }
-  if (generate.empty()) return "";
+  if (generate.empty()) return MisplacedPromptFlag(generate);
   if (std::string problem = GenerateProblem(generate); !problem.empty()) return problem;
+  if (std::string problem = MisplacedPromptFlag(generate); !problem.empty()) return problem;
   if (absl::GetFlag(FLAGS_count) < 1 && !NeedsData(generate)) {
     return absl::StrCat("flag --count: value \"", absl::GetFlag(FLAGS_count), "\": --generate ",
                         generate, " needs at least 1");
@@ -221,7 +250,7 @@ absl::StatusOr<std::unique_ptr<PromptSource>> PromptsFromFlags(const std::string
                                                                const Tokenizer* tokenizer) {
   const std::string generate = absl::GetFlag(FLAGS_generate);
   if (generate.empty()) {
-    return FilePrompts(absl::GetFlag(FLAGS_prompts), tokenizer, model_directory);
+    return FilePrompts(absl::GetFlag(FLAGS_prompts), *tokenizer, max_positions, model_directory);
   }
   const int64_t context_tokens = absl::GetFlag(FLAGS_context_tokens);
   if (context_tokens >= max_positions) {

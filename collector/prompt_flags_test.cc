@@ -1,6 +1,7 @@
 #include "collector/prompt_flags.h"
 
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "absl/flags/reflection.h"
@@ -34,7 +35,7 @@ absl::StatusOr<std::unique_ptr<PromptSource>> SourceOf(const std::vector<std::st
 
 TEST(PromptFlagsTest, WhatIsMissingIsNamed) {
   EXPECT_THAT(ProblemOf({}), HasSubstr("--prompts and --generate"));
-  EXPECT_THAT(ProblemOf({"--prompts=p", "--generate=text"}), HasSubstr("--prompts and --generate"));
+  EXPECT_THAT(ProblemOf({"--prompts=p", "--generate=text"}), HasSubstr("are both there"));
   EXPECT_THAT(ProblemOf({"--generate=poems"}),
               AllOf(HasSubstr("--generate: value \"poems\""), HasSubstr("ruler")));
   EXPECT_THAT(ProblemOf({"--generate=retrieval", "--count=1"}), HasSubstr("--text is missing"));
@@ -65,9 +66,26 @@ TEST(PromptFlagsTest, NumbersOutOfRangeAreUsage) {
   EXPECT_THAT(problem("--questions=29"),
               HasSubstr("--questions: value \"29\": it must be at most"));
   EXPECT_THAT(problem("--context-tokens=-1"), HasSubstr("--context-tokens: value \"-1\""));
-  EXPECT_THAT(problem("--continuation-tokens=-5"), HasSubstr("--continuation-tokens"));
+  EXPECT_THAT(ProblemOf({"--generate=text", "--text=t", "--count=1", "--continuation-tokens=-5"}),
+              HasSubstr("--continuation-tokens: value \"-5\""));
   EXPECT_THAT(problem("--count=-1"), HasSubstr("--count: value \"-1\""));
   EXPECT_EQ(problem("--needles=8"), "");
+}
+
+TEST(PromptFlagsTest, AFlagThatTheKindOfPromptsHasNoUseForIsRefused) {
+  for (const auto& [command, flag] : std::vector<std::pair<std::vector<std::string>, std::string>>{
+           {{"--prompts=p", "--tasks=vt"}, "--tasks"},
+           {{"--prompts=p", "--context-tokens=9"}, "--context-tokens"},
+           {{"--generate=retrieval", "--text=t", "--count=1", "--continuation-tokens=9"},
+            "--continuation-tokens"},
+           {{"--generate=text", "--text=t", "--count=1", "--needles=9"}, "--needles"},
+           {{"--generate=ruler", "--tasks=vt", "--count=1", "--data=d"}, "--data"},
+           {{"--generate=oasst2", "--data=d", "--text=t"}, "--text"},
+           {{"--generate=boolq", "--data=d", "--qa=q"}, "--qa"}}) {
+    EXPECT_THAT(ProblemOf(command),
+                HasSubstr("flag " + flag + " doesn't apply to " +
+                          (command[0] == "--prompts=p" ? "--prompts" : "--generate ")));
+  }
 }
 
 TEST(PromptFlagsTest, EverythingThatCanBeGeneratedIs) {

@@ -52,53 +52,43 @@ absl::StatusOr<RenderedPrompt> Render(const Prompt& prompt, const ChatTemplate& 
   return rendered;
 }
 
+// What follows the prompt's tokens in those of the whole; the rest by itself where a token goes
+// across.
+std::vector<int32_t> LastMessage(const RenderedPrompt& rendered, const std::vector<int32_t>& prompt,
+                                 const Tokenizer& tokenizer) {
+  const std::vector<int32_t> whole = tokenizer.Encode(rendered.with_answer);
+  const bool is_prefix =
+      whole.size() >= prompt.size() && std::equal(prompt.begin(), prompt.end(), whole.begin());
+  if (is_prefix) return {whole.begin() + static_cast<int64_t>(prompt.size()), whole.end()};
+  return tokenizer.EncodeContinuation(
+      absl::string_view(rendered.with_answer).substr(rendered.text.size()));
+}
+
+TokenizedPrompt Tokenized(const Prompt& prompt, const RenderedPrompt& rendered,
+                          const Tokenizer& tokenizer) {
+  TokenizedPrompt tokenized;
+  tokenized.prompt =
+      rendered.is_chat ? tokenizer.Encode(rendered.text) : tokenizer.EncodeSequence(rendered.text);
+  if (prompt.answer.has_value()) {
+    tokenized.continuation = tokenizer.EncodeContinuation(*prompt.answer);
+  } else if (!rendered.with_answer.empty()) {
+    tokenized.continuation = LastMessage(rendered, tokenized.prompt, tokenizer);
+  }
+  return tokenized;
+}
+
 class FilePromptSource : public PromptSource {
  public:
-  // `rendered` has as many members as `prompts`.
-  FilePromptSource(std::string path, std::vector<Prompt> prompts,
-                   std::vector<RenderedPrompt> rendered, const Tokenizer* tokenizer)
-      : path_(std::move(path)),
-        task_(Stem(path_)),
-        prompts_(std::move(prompts)),
-        rendered_(std::move(rendered)),
-        tokenizer_(*tokenizer) {}
+  FilePromptSource(const std::string& path, std::vector<TokenizedPrompt> prompts)
+      : task_(Stem(path)), prompts_(std::move(prompts)) {}
 
   int64_t size() const override { return static_cast<int64_t>(prompts_.size()); }
   const std::string& task() const override { return task_; }
-
-  absl::StatusOr<TokenizedPrompt> Get(int64_t index) const override {
-    const Prompt& prompt = prompts_[index];
-    const RenderedPrompt& rendered = rendered_[index];
-    TokenizedPrompt tokenized;
-    tokenized.origin = absl::StrCat(path_, ":", prompt.line);
-    tokenized.prompt = rendered.is_chat ? tokenizer_.Encode(rendered.text)
-                                        : tokenizer_.EncodeSequence(rendered.text);
-    if (prompt.answer.has_value()) {
-      tokenized.continuation = tokenizer_.EncodeContinuation(*prompt.answer);
-    } else if (!rendered.with_answer.empty()) {
-      tokenized.continuation = Continuation(rendered, tokenized.prompt);
-    }
-    return tokenized;
-  }
+  absl::StatusOr<TokenizedPrompt> Get(int64_t index) const override { return prompts_[index]; }
 
  private:
-  // What follows the prompt's tokens in those of the whole; the rest by itself where a token goes
-  // across.
-  std::vector<int32_t> Continuation(const RenderedPrompt& rendered,
-                                    const std::vector<int32_t>& prompt) const {
-    const std::vector<int32_t> whole = tokenizer_.Encode(rendered.with_answer);
-    const bool is_prefix =
-        whole.size() >= prompt.size() && std::equal(prompt.begin(), prompt.end(), whole.begin());
-    if (is_prefix) return {whole.begin() + prompt.size(), whole.end()};
-    return tokenizer_.EncodeContinuation(
-        absl::string_view(rendered.with_answer).substr(rendered.text.size()));
-  }
-
-  const std::string path_;
   const std::string task_;
-  const std::vector<Prompt> prompts_;
-  const std::vector<RenderedPrompt> rendered_;
-  const Tokenizer& tokenizer_;
+  const std::vector<TokenizedPrompt> prompts_;
 };
 
 class RetrievalPromptSource : public PromptSource {
@@ -179,28 +169,32 @@ absl::Status CheckOption(absl::string_view name, int64_t value, int64_t minimum)
 }
 
 absl::StatusOr<std::unique_ptr<PromptSource>> FilePrompts(const std::string& path,
-                                                          const Tokenizer* tokenizer,
+                                                          const Tokenizer& tokenizer,
+                                                          int64_t max_model_len,
                                                           const std::string& model_directory) {
-  ASSIGN_OR_RETURN(std::vector<Prompt> prompts, ReadPrompts(path));
+  ASSIGN_OR_RETURN(const std::vector<Prompt> prompts, ReadPrompts(path));
   std::unique_ptr<ChatTemplate> chat;
-  std::vector<RenderedPrompt> rendered;
+  std::vector<TokenizedPrompt> tokenized;
   for (const Prompt& prompt : prompts) {
-    if (prompt.messages.empty()) {
-      rendered.push_back({prompt.text});
-      continue;
-    }
     const std::string place = absl::StrCat(path, ":", prompt.line);
-    if (chat == nullptr) {
-      absl::StatusOr<std::unique_ptr<ChatTemplate>> loaded = ChatTemplate::Load(model_directory);
-      if (!loaded.ok()) return Prefixed(place, loaded.status());
-      chat = *std::move(loaded);
+    RenderedPrompt rendered;
+    if (prompt.messages.empty()) {
+      rendered.text = prompt.text;
+    } else {
+      if (chat == nullptr) {
+        absl::StatusOr<std::unique_ptr<ChatTemplate>> loaded = ChatTemplate::Load(model_directory);
+        if (!loaded.ok()) return Prefixed(place, loaded.status());
+        chat = *std::move(loaded);
+      }
+      absl::StatusOr<RenderedPrompt> one = Render(prompt, *chat);
+      if (!one.ok()) return Prefixed(place, one.status());
+      rendered = *std::move(one);
     }
-    absl::StatusOr<RenderedPrompt> one = Render(prompt, *chat);
-    if (!one.ok()) return Prefixed(place, one.status());
-    rendered.push_back(*std::move(one));
+    TokenizedPrompt& one = tokenized.emplace_back(Tokenized(prompt, rendered, tokenizer));
+    one.origin = place;
+    RETURN_IF_ERROR(CheckLength(one, max_model_len));
   }
-  return std::make_unique<FilePromptSource>(path, std::move(prompts), std::move(rendered),
-                                            tokenizer);
+  return std::make_unique<FilePromptSource>(path, std::move(tokenized));
 }
 
 absl::StatusOr<std::unique_ptr<PromptSource>> RetrievalPrompts(

@@ -12,20 +12,11 @@
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
 #include "collector/prompt.h"
+#include "collector/tokenized_prompt.h"
 #include "llm/embedded/retrieval_task.h"
 #include "llm/tokenizer.h"
 
 namespace kvp {
-
-struct TokenizedPrompt {
-  std::vector<int32_t> prompt;
-  // The teacher-forced continuation; empty where the model is to generate it.
-  std::vector<int32_t> continuation;
-  // Where it is from, for messages: "prompts.jsonl:12".
-  std::string origin;
-  // Its task, where that isn't the source's.
-  std::string task;
-};
 
 // Immutable; thread-safe. The same source gives the same prompts each time, so several workers can
 // share them out by number.
@@ -45,12 +36,16 @@ class PromptSource {
 absl::Status CheckOption(absl::string_view name, int64_t value, int64_t minimum);
 
 // The prompts of a file (collector/prompt.h). Conversations go through the chat template of
-// `model_directory`, all of them at once, so that one that can't be rendered is found before any
-// work is done: errors as ChatTemplate's, with the line. `tokenizer` isn't owned and must outlive
-// the source.
+// `model_directory`. All of them are tokenised at once and kept, so that one that can't be
+// rendered, or is longer than `max_model_len`, is found before any work is done: errors as
+// ChatTemplate's, with the line, and CheckLength's. `tokenizer` isn't kept.
 absl::StatusOr<std::unique_ptr<PromptSource>> FilePrompts(const std::string& path,
-                                                          const Tokenizer* tokenizer,
+                                                          const Tokenizer& tokenizer,
+                                                          int64_t max_model_len,
                                                           const std::string& model_directory = "");
+
+// Generated prompts fill the model's context up to so many tokens, unless somebody says otherwise.
+constexpr int64_t kDefaultWindow = 4096;
 
 struct GeneratedPromptOptions {
   int64_t count = 0;

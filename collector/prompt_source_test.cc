@@ -25,6 +25,7 @@ using ::testing::IsEmpty;
 
 constexpr auto kInvalid = absl::StatusCode::kInvalidArgument;
 constexpr int64_t kVocab = 100000;
+constexpr int64_t kMaxModelLen = 1000;
 
 // Sentences of distinct words: "Aab word0 word1 … ."
 std::string Text() {
@@ -42,7 +43,7 @@ TEST(PromptSourceTest, AFileGivesItsPromptsTokenised) {
   ASSERT_OK(WriteFileAtomically(
       path, {"{\"prompt\": \"a b\"}\n\n{\"prompt\": \"c\", \"answer\": \" d e\"}\n"}));
   const WordTokenizer tokenizer(kVocab, /*with_begin=*/true);
-  ASSERT_OK_AND_ASSIGN(const auto source, FilePrompts(path, &tokenizer));
+  ASSERT_OK_AND_ASSIGN(const auto source, FilePrompts(path, tokenizer, kMaxModelLen));
   EXPECT_EQ(source->task(), "dialogues.v2");
   ASSERT_EQ(source->size(), 2);
   ASSERT_OK_AND_ASSIGN(const TokenizedPrompt first, source->Get(0));
@@ -53,6 +54,22 @@ TEST(PromptSourceTest, AFileGivesItsPromptsTokenised) {
   EXPECT_THAT(second.prompt, ElementsAre(0, 'c'));
   // A continuation has no begin-of-sequence token.
   EXPECT_THAT(second.continuation, ElementsAre(' ' + 'd', ' ' + 'e'));
+}
+
+TEST(PromptSourceTest, APromptThatIsTooLongIsFoundAtOnceByFileAndLine) {
+  const std::string path = testing::TempDir() + "/long.jsonl";
+  const WordTokenizer tokenizer(kVocab, /*with_begin=*/true);
+  ASSERT_OK(WriteFileAtomically(
+      path, {"{\"prompt\": \"a b c\"}\n{\"prompt\": \"a b c\", \"answer\": \" d e\"}\n"}));
+  EXPECT_OK(FilePrompts(path, tokenizer, 6));
+  EXPECT_THAT(FilePrompts(path, tokenizer, 5),
+              StatusIs(absl::StatusCode::kInvalidArgument,
+                       HasSubstr(path + ":2: 4 prompt and 2 answer tokens don't fit")));
+  // Of what the model is to write, one token has to fit.
+  EXPECT_THAT(FilePrompts(path, tokenizer, 4),
+              StatusIs(absl::StatusCode::kInvalidArgument,
+                       AllOf(HasSubstr(path + ":1: 4 prompt and 0 answer"),
+                             HasSubstr("--max-model-len=4"))));
 }
 
 // Normalizes as Llama 2's tokenizer does. Ids: 0 "▁", 1 "a", 2 "b", 3 "▁a", 4 "▁b".
@@ -69,7 +86,7 @@ TEST(PromptSourceTest, NothingIsPutBeforeAnAnswer) {
   const std::string path = testing::TempDir() + "/answers.jsonl";
   ASSERT_OK(WriteFileAtomically(path, {R"({"prompt": "a b", "answer": " b a"}
 {"prompt": "a", "answer": "ba"})"}));
-  ASSERT_OK_AND_ASSIGN(const auto source, FilePrompts(path, tokenizer.get()));
+  ASSERT_OK_AND_ASSIGN(const auto source, FilePrompts(path, *tokenizer, kMaxModelLen));
   ASSERT_OK_AND_ASSIGN(const TokenizedPrompt words, source->Get(0));
   EXPECT_THAT(words.prompt, ElementsAre(3, 4));
   EXPECT_THAT(words.continuation, ElementsAre(4, 3));
@@ -97,7 +114,7 @@ class ConversationTest : public testing::Test {
                                                        const std::string& directory) {
     const std::string path = testing::TempDir() + "/chats.jsonl";
     EXPECT_OK(WriteFileAtomically(path, {lines}));
-    return FilePrompts(path, &tokenizer_, directory);
+    return FilePrompts(path, tokenizer_, kMaxModelLen, directory);
   }
 
   const WordTokenizer tokenizer_{kVocab, /*with_begin=*/true};

@@ -32,7 +32,12 @@ absl::Status TraceSender::Finish() {
 
 int64_t TraceSender::waiting() const {
   const absl::MutexLock lock(&mutex_);
-  return handed_over_ - committed_;
+  return handed_over_ - committed_empty_ - committed_;
+}
+
+int64_t TraceSender::committed_empty() const {
+  const absl::MutexLock lock(&mutex_);
+  return committed_empty_;
 }
 
 int64_t TraceSender::committed() const {
@@ -58,7 +63,7 @@ void TraceSender::Run() {
     {
       const absl::MutexLock lock(&mutex_);
       status_ = std::move(sent);
-      if (!failed) ++committed_;
+      if (!failed) ++(trace->empty() ? committed_empty_ : committed_);
       acknowledged_bytes_ = writer_.acknowledged_bytes() - bytes_before;
     }
     // After the status is set: whoever waits for room finds it.

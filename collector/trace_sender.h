@@ -36,7 +36,8 @@ class TraceSender {
 
   // Traces handed over that aren't committed yet.
   int64_t waiting() const ABSL_LOCKS_EXCLUDED(mutex_);
-  // Traces committed so far, and the encoded bytes that this took.
+  // Traces committed so far, the empty ones and the others, and the encoded bytes that this took.
+  int64_t committed_empty() const ABSL_LOCKS_EXCLUDED(mutex_);
   int64_t committed() const ABSL_LOCKS_EXCLUDED(mutex_);
   int64_t acknowledged_bytes() const ABSL_LOCKS_EXCLUDED(mutex_);
 
@@ -50,6 +51,7 @@ class TraceSender {
   mutable absl::Mutex mutex_;
   absl::Status status_ ABSL_GUARDED_BY(mutex_);
   int64_t handed_over_ ABSL_GUARDED_BY(mutex_) = 0;
+  int64_t committed_empty_ ABSL_GUARDED_BY(mutex_) = 0;
   int64_t committed_ ABSL_GUARDED_BY(mutex_) = 0;
   int64_t acknowledged_bytes_ ABSL_GUARDED_BY(mutex_) = 0;
   std::thread thread_;

@@ -42,12 +42,15 @@ class Worker {
     absl::Status status = RunAll(own_, std::max(kIdsAtOnce, options_.batch));
     if (status.ok() && options_.finish_others) {
       // What is still missing is asked for at the last moment.
-      status = RunAll(OthersIndices(), options_.batch);
+      const std::vector<int64_t> others = OthersIndices();
+      progress_.set_total(static_cast<int64_t>(own_.size() + others.size()));
+      status = RunAll(others, options_.batch);
     }
     // Also after an error: what was captured is committed, so that it needn't be computed again.
     const absl::Status sent = sender_.Finish();
     if (status.ok()) status = sent;
     summary_.traces = sender_.committed();
+    summary_.empty = sender_.committed_empty();
     summary_.elapsed = absl::Now() - start_;
     summary_.bytes = sender_.acknowledged_bytes();
     const double places = static_cast<double>(summary_.entries * decoder_.config().heads());
@@ -119,16 +122,17 @@ class Worker {
   }
 
   absl::Status Send(const TokenizedPrompt& prompt, CapturedTrace trace) {
-    if (!trace.has_future) {
-      ++summary_.empty;
-      metrics_.empty.Add();
-      LogWarning(absl::StrCat(prompt.origin,
-                              ": the model ends the sequence right after the prompt: no trace"));
-      return absl::OkStatus();
-    }
     TraceRecord& record = trace.record;
     record.set_split(options_.split);
     record.set_task(TaskOf(prompt));
+    if (trace.empty()) {
+      LogWarning(absl::StrCat(prompt.origin,
+                              ": the model ends the sequence right after the prompt: nothing to "
+                              "record"));
+      RETURN_IF_ERROR(sender_.Send(std::move(trace)));
+      Show();
+      return absl::OkStatus();
+    }
     summary_.tokens += record.token_ids_size();
     summary_.entries += record.entries();
     metrics_.prompt_tokens.Add(record.prompt_tokens());
@@ -166,7 +170,10 @@ class Worker {
     return prompts;
   }
 
-  int64_t Done() const { return sender_.committed() + summary_.skipped + summary_.empty; }
+  // Prompts that needn't be run any more.
+  int64_t Done() const {
+    return sender_.committed() + sender_.committed_empty() + summary_.skipped;
+  }
 
   const std::string& TaskOf(const TokenizedPrompt& prompt) const {
     if (!options_.task.empty()) return options_.task;
@@ -192,10 +199,13 @@ class Worker {
 
   void UpdateMetrics() {
     const int64_t committed = sender_.committed();
+    const int64_t empty = sender_.committed_empty();
     const int64_t bytes = sender_.acknowledged_bytes();
     metrics_.traces.Add(static_cast<double>(committed - counted_traces_));
+    metrics_.empty.Add(static_cast<double>(empty - counted_empty_));
     metrics_.bytes.Add(static_cast<double>(bytes - counted_bytes_));
     counted_traces_ = committed;
+    counted_empty_ = empty;
     counted_bytes_ = bytes;
     metrics_.queue_depth.Set(static_cast<double>(sender_.waiting()));
     metrics_.tokens_per_second.Set(TokensPerSecond());
@@ -215,6 +225,7 @@ class Worker {
   Progress progress_;
   std::set<TraceId> seen_;      // of this run
   int64_t counted_traces_ = 0;  // in the metrics
+  int64_t counted_empty_ = 0;
   int64_t counted_bytes_ = 0;
   WorkerSummary summary_;
 };
@@ -263,8 +274,10 @@ WorkerMetrics WorkerMetrics::In(Metrics& metrics) {
       counter("continuation_tokens_total", "Tokens generated or forced after prompts.");
   result.entries = counter("entries_total", "Tokens whose K, V and labels were recorded.");
   result.bytes = counter("sent_bytes_total", "Encoded bytes that the shards acknowledged.");
-  result.prefill_seconds = counter("prefill_seconds_total", "Time in prompts.");
-  result.continuation_seconds = counter("continuation_seconds_total", "Time in continuations.");
+  result.prefill_seconds =
+      counter("prefill_seconds_total", "Time in prompts and forced continuations.");
+  result.continuation_seconds =
+      counter("continuation_seconds_total", "Time in generated continuations.");
   result.batch_seconds = metrics.AddHistogram(
       "kvp_collector_batch_seconds", "Time that prompts run together take, capture included.",
       {0.03, 0.1, 0.3, 1, 3, 10, 30, 100});

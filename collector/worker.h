@@ -61,16 +61,16 @@ struct WorkerMetrics {
 };
 
 struct WorkerSummary {
-  int64_t traces = 0;               // committed by this worker
-  int64_t skipped = 0;              // committed before, or repeated in the source
-  int64_t empty = 0;                // not kept: the model ended the sequence right after the prompt
-  int64_t tokens = 0;               // of the traces: prompts and continuations
-  int64_t entries = 0;              // of the traces: tokens whose K and V are recorded
-  int64_t bytes = 0;                // encoded, acknowledged by the shards
+  int64_t traces = 0;   // committed by this worker
+  int64_t skipped = 0;  // committed before, or repeated in the source
+  int64_t empty = 0;    // committed without a trace: the model ended the sequence at once
+  int64_t tokens = 0;   // of the traces: prompts and continuations
+  int64_t entries = 0;  // of the traces: tokens whose K and V are recorded
+  int64_t bytes = 0;    // encoded, acknowledged by the shards
   double bytes_per_token_head = 0;  // bytes / (entries * heads)
   absl::Duration elapsed;
   absl::Duration compute;  // of it, in captures; the rest waited for the shards or the prompts
-  absl::Duration prefill;  // of `compute`, in prompts, and in continuations
+  absl::Duration prefill;  // of `compute`, in prompts with answers, and in generated continuations
   absl::Duration continuation;
   bool stopped = false;  // by `stop`, before the last prompt
 };

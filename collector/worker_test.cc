@@ -322,15 +322,22 @@ TEST_F(WorkerTest, AStoppedWorkerEndsWithoutAnError) {
   EXPECT_EQ(summary.traces, 0);
 }
 
-TEST_F(WorkerTest, ASequenceThatEndsWithItsPromptIsNoTrace) {
+TEST_F(WorkerTest, APromptAfterWhichTheModelEndsIsRunOnceAndNoReaderSeesIt) {
   std::string ids;
   for (int64_t id = 0; id < kVocab; ++id) absl::StrAppend(&ids, id == 0 ? "" : ", ", id);
   ASSERT_OK(WriteFileAtomically(directory_ + "/generation_config.json",
                                 {"{\"eos_token_id\": [", ids, "]}"}));
   ASSERT_NO_FATAL_FAILURE(LoadModel());
-  ASSERT_OK_AND_ASSIGN(const WorkerSummary summary, Collect(TestPrompts(2, /*forced=*/false)));
+  const TestPrompts prompts(2, /*forced=*/false);
+  ASSERT_OK_AND_ASSIGN(const WorkerSummary summary, Collect(prompts));
   EXPECT_EQ(summary.traces, 0);
   EXPECT_EQ(summary.empty, 2);
+  EXPECT_GT(summary.compute, absl::ZeroDuration());
+  ASSERT_OK_AND_ASSIGN(const WorkerSummary again, Collect(prompts));
+  EXPECT_EQ(again.empty, 0);
+  EXPECT_EQ(again.skipped, 2);
+  EXPECT_EQ(again.compute, absl::ZeroDuration());
+  ExpectTraces({});
 }
 
 TEST_F(WorkerTest, OptionsOutsideTheirRangeAreNamed) {

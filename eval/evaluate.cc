@@ -43,8 +43,10 @@ ABSL_FLAG(uint64_t, seed, 1, "Seed of the prompts and of what is random in polic
 ABSL_FLAG(std::string, policies, "",
           "Comma-separated: kvp, oracle, random, streaming_llm, k_norm, key_diff. Default: all "
           "that can be made.");
-ABSL_FLAG(std::string, budgets, "0.5,0.25,0.125,0.0625",
-          "Comma-separated shares of the cache that are kept, each in (0, 1].");
+ABSL_FLAG(
+    std::string, budgets, "0.5,0.25,0.125,0.0625",
+    "Comma-separated shares of the cache that are kept, each in (0, 1]; of each head at least "
+    "one entry, and the first 4 and the last 16 before all others.");
 ABSL_FLAG(int64_t, threads, 1, "Threads.");
 ABSL_FLAG(int64_t, timed_sequences, 5, "Prompts on which times are measured.");
 ABSL_FLAG(std::string, training_json, "", "The trainer's JSON results, to be passed on.");
@@ -103,7 +105,21 @@ absl::StatusOr<EvaluationOptions> OptionsFromFlags() {
   return options;
 }
 
+// A flag of a part that is left out, or "".
+std::string MisplacedPartFlag() {
+  if (absl::GetFlag(FLAGS_shards).empty()) {
+    std::string problem = MisplacedFlag({"connect_deadline"}, "without --shards");
+    if (!problem.empty()) return problem;
+  }
+  if (!absl::GetFlag(FLAGS_text).empty()) return "";
+  return MisplacedFlag({"prompts_count", "needles", "questions", "context_tokens", "text_windows",
+                        "text_context_tokens", "text_next_tokens", "timed_sequences"},
+                       "without --text");
+}
+
 absl::Status Run(const EvaluationOptions& options) {
+  RETURN_IF_ERROR(CheckOutputPaths(
+      {absl::GetFlag(FLAGS_json), absl::GetFlag(FLAGS_report), absl::GetFlag(FLAGS_picture)}));
   ASSIGN_OR_RETURN(const Results results, RunEvaluation(options));
   if (const std::string path = absl::GetFlag(FLAGS_json); !path.empty()) {
     RETURN_IF_ERROR(WriteResults(path, results));
@@ -127,6 +143,9 @@ int main(int argc, char** argv) {
   if (!positional.empty()) return kvp::UsageError("unexpected argument " + positional[0]);
   const absl::StatusOr<kvp::EvaluationOptions> options = kvp::OptionsFromFlags();
   if (!options.ok()) return kvp::UsageError(options.status().message());
+  for (const std::string& problem : {kvp::DecoderUsageProblem(), kvp::MisplacedPartFlag()}) {
+    if (!problem.empty()) return kvp::UsageError(problem);
+  }
   kvp::SetLogName("evaluate");
   kvp::LogInfo("evaluate " + kvp::EffectiveFlags());
   return kvp::ExitStatus(kvp::Run(*options));

@@ -14,6 +14,7 @@
 #include "eval/findings.h"
 #include "eval/html.h"
 #include "eval/offline.h"
+#include "llm/model_tokenizer.h"
 #include "llm/tokenizer.h"
 #include "storage/trace_reader.h"
 #include "util/file.h"
@@ -66,7 +67,7 @@ absl::Status RunInModel(const EvaluationOptions& options,
                         Results& results) {
   const absl::Time begin = absl::Now();
   ASSIGN_OR_RETURN(const std::unique_ptr<Tokenizer> tokenizer,
-                   Tokenizer::Load(options.model_directory + "/tokenizer.json"));
+                   LoadModelTokenizer(options.model_directory, decoder.config()));
   ASSIGN_OR_RETURN(const std::string text, ReadFile(options.text_path));
   std::vector<EvaluationPrompt> prompts;
   if (options.prompts > 0) {

@@ -2,6 +2,7 @@
 
 #include <unistd.h>
 
+#include <algorithm>
 #include <iostream>
 #include <memory>
 #include <optional>
@@ -10,10 +11,12 @@
 
 #include "absl/flags/flag.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
 #include "eval/agents.h"
 #include "eval/generation.h"
 #include "llm/decoder.h"
 #include "llm/decoder_flags.h"
+#include "llm/model_tokenizer.h"
 #include "llm/streaming_decoder.h"
 #include "llm/tokenizer.h"
 #include "policy/policy.h"
@@ -35,8 +38,11 @@ ABSL_FLAG(uint64_t, seed, 0, "Seed of the sampling and of policy random.");
 ABSL_FLAG(std::string, agents, "", "agents.safetensors: compress with policy kvp.");
 ABSL_FLAG(std::string, policy, "",
           "Compress with this policy: kvp, random, streaming_llm, k_norm or key_diff.");
-ABSL_FLAG(std::optional<double>, budget, std::nullopt,
-          "Share of the prompt's cache that a policy keeps, in (0, 1]. Default: 0.25.");
+ABSL_FLAG(
+    std::optional<double>, budget, std::nullopt,
+    "Share of the prompt's cache that a policy keeps, in (0, 1]: of each head at least one "
+    "entry. A share that is fewer than 20 entries keeps of the first 4 and the last 16 alone. "
+    "Default: 0.25.");
 ABSL_FLAG(
     std::string, logits, "",
     "Where the prompt's logits go: a safetensors file with fp32 \"logits\" [tokens, vocabulary].");
@@ -49,7 +55,8 @@ constexpr char kUsage[] =
     R"(generate: continues a prompt and prints the continuation, and nothing else, on stdout.
 
 With a policy the cache of the prompt, but for its last token, is compressed to the budget before that last token runs, so
-that all generated tokens see the compressed cache only. The first 4 and the last 16 entries are kept before all others.
+that all generated tokens see the compressed cache only. The first 4 and the last 16 entries are kept before all others: a
+budget of fewer than 20 entries keeps some of these and nothing else, and a prompt of one token isn't compressed.
 
 Examples:
   kvp generate --model MODEL --prompt "It was" --max-new-tokens 20
@@ -66,7 +73,10 @@ absl::StatusOr<std::string> PolicyFromFlags() {
   const std::optional<double> budget = absl::GetFlag(FLAGS_budget);
   if (absl::GetFlag(FLAGS_model).empty()) return absl::InvalidArgumentError("--model is missing");
   if (absl::GetFlag(FLAGS_prompt).empty()) {
-    return absl::InvalidArgumentError("--prompt is missing");
+    return absl::InvalidArgumentError("--prompt is missing, or empty");
+  }
+  if (const std::string problem = DecoderUsageProblem(); !problem.empty()) {
+    return absl::InvalidArgumentError(problem);
   }
   if (absl::GetFlag(FLAGS_threads) < 1 || absl::GetFlag(FLAGS_threads) > 1024) {
     return absl::InvalidArgumentError(
@@ -76,8 +86,13 @@ absl::StatusOr<std::string> PolicyFromFlags() {
     return absl::InvalidArgumentError(
         absl::StrCat("--max-new-tokens: ", absl::GetFlag(FLAGS_max_new_tokens), " is below 0"));
   }
-  if (policy == "oracle") {
-    return absl::InvalidArgumentError("--policy: oracle needs to know the future");
+  // All but the oracle, which needs to know the future.
+  std::vector<std::string> possible = PolicyNames();
+  possible.erase(std::remove(possible.begin(), possible.end(), "oracle"), possible.end());
+  if (!policy.empty() && std::find(possible.begin(), possible.end(), policy) == possible.end()) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("--policy: \"", policy, "\" is none of ", absl::StrJoin(possible, ", "),
+                     policy == "oracle" ? ": it needs to know the future" : ""));
   }
   if (policy == "kvp" && agents.empty()) {
     return absl::InvalidArgumentError("--policy: kvp needs --agents");
@@ -109,12 +124,13 @@ absl::Status Run(const std::string& policy_name, const SamplingOptions& sampling
                  const Policy* given_policy) {
   std::unique_ptr<Policy> agents;
   const Policy* policy = given_policy;
+  RETURN_IF_ERROR(CheckOutputPaths({absl::GetFlag(FLAGS_logits)}));
   SetMathThreads(absl::GetFlag(FLAGS_threads));
   const std::string model = absl::GetFlag(FLAGS_model);
   ASSIGN_OR_RETURN(const std::unique_ptr<Decoder> decoder,
                    Decoder::Load(model, DecoderOptionsFromFlags()));
   ASSIGN_OR_RETURN(const std::unique_ptr<Tokenizer> tokenizer,
-                   Tokenizer::Load(model + "/tokenizer.json"));
+                   LoadModelTokenizer(model, decoder->config()));
   if (policy_name == "kvp") {
     const std::string path = absl::GetFlag(FLAGS_agents);
     RETURN_IF_ERROR(CheckAgents(path, *decoder).status());
@@ -130,6 +146,11 @@ absl::Status Run(const std::string& policy_name, const SamplingOptions& sampling
   options.sampling = sampling;
   if (policy != nullptr) {
     options.budget = absl::GetFlag(FLAGS_budget).value_or(kDefaultBudget);
+    // Before the continuation: behind it, it would stand on its last line.
+    options.on_compressed = [&](int64_t cache_bytes, int64_t full_cache_bytes) {
+      LogInfo(absl::StrCat("policy ", policy->name(), ", budget ", options.budget, ": ",
+                           cache_bytes, " of ", full_cache_bytes, " cache bytes kept"));
+    };
   }
   const std::string logits_path = absl::GetFlag(FLAGS_logits);
   options.prompt_logits = !logits_path.empty();
@@ -161,11 +182,6 @@ absl::Status Run(const std::string& policy_name, const SamplingOptions& sampling
   if (!logits_path.empty()) {
     RETURN_IF_ERROR(WriteTensors(logits_path, {{"logits", generation.prompt_logits}}));
   }
-  if (policy != nullptr) {
-    LogInfo(absl::StrCat("policy ", policy->name(), ", budget ", options.budget, ": ",
-                         generation.cache_bytes, " of ", generation.full_cache_bytes,
-                         " cache bytes kept"));
-  }
   return absl::OkStatus();
 }
 
@@ -176,7 +192,7 @@ int Main(int argc, char** argv) {
   const absl::StatusOr<std::string> name = PolicyFromFlags();
   if (!name.ok()) return UsageError(name.status().message());
   const absl::StatusOr<SamplingOptions> sampling = SamplingFromFlags();
-  if (!sampling.ok()) return UsageError(absl::StrCat("--", sampling.status().message()));
+  if (!sampling.ok()) return UsageError(FlagMessage(sampling.status().message()));
   std::unique_ptr<Policy> policy;
   if (!name->empty() && *name != "kvp") {
     absl::StatusOr<std::unique_ptr<Policy>> made = MakePolicy(*name);

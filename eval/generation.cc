@@ -39,6 +39,9 @@ absl::StatusOr<Generation> GenerateCompressed(const Decoder& decoder,
     ASSIGN_OR_RETURN(const at::Tensor scores, policy->Score(input));
     RETURN_IF_ERROR(CompressCache(scores, options.budget, options.protected_tokens, cache));
     generation.cache_bytes = cache.allocated_bytes();
+    if (options.on_compressed) {
+      options.on_compressed(generation.cache_bytes, generation.full_cache_bytes);
+    }
     rest = prompt.last(1);
   }
   ASSIGN_OR_RETURN(const at::Tensor logits, decoder.Forward(rest, cache, forward));

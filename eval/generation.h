@@ -26,7 +26,9 @@ struct GenerationOptions {
   ProtectedTokens protected_tokens;
   // Whether the logits of all prompt tokens are wanted.
   bool prompt_logits = false;
-  std::function<void(int32_t)> on_token;  // may be null
+  // Both may be null. Once the cache is compressed, before the first token; bytes as in Generation.
+  std::function<void(int64_t cache_bytes, int64_t full_cache_bytes)> on_compressed;
+  std::function<void(int32_t)> on_token;
 };
 
 struct Generation {

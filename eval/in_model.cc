@@ -18,6 +18,7 @@
 #include "eval/statistics.h"
 #include "llm/importance_observer.h"
 #include "util/math_threads.h"
+#include "util/median.h"
 #include "util/status_macros.h"
 
 namespace kvp {
@@ -83,13 +84,6 @@ struct Costs {
   std::vector<std::vector<std::vector<double>>> compact_ms;  // [policy][budget]
   std::vector<std::vector<std::vector<double>>> decode_ms;   // [policy][budget]
 };
-
-double Median(std::vector<double> values) {
-  if (values.empty()) return 0;
-  std::sort(values.begin(), values.end());
-  const size_t middle = values.size() / 2;
-  return values.size() % 2 == 1 ? values[middle] : (values[middle - 1] + values[middle]) / 2;
-}
 
 class Stopwatch {
  public:

@@ -24,6 +24,7 @@
 namespace kvp {
 namespace {
 
+using testing::EndsWith;
 using testing::HasSubstr;
 
 struct ToolRun {
@@ -90,6 +91,13 @@ TEST_F(ToolsTest, GenerateCompressesWithAPolicy) {
   const ToolRun whole = RunTool("generate", base + " --budget 1");
   EXPECT_EQ(whole.status, 0) << whole.err;
   EXPECT_NE(small.out, whole.out);
+
+  // In one file with the log, the continuation has its lines for itself.
+  const std::string both = testing::TempDir() + "/both";
+  const std::string command =
+      absl::StrCat("eval/generate ", base, " --budget 0.4 > ", both, " 2>&1");
+  ASSERT_EQ(std::system(command.c_str()), 0);
+  EXPECT_THAT(*ReadFile(both), EndsWith(absl::StrCat("cache bytes kept\n", small.out)));
 }
 
 TEST_F(ToolsTest, GenerateTellsUsageFromFailure) {
@@ -97,9 +105,10 @@ TEST_F(ToolsTest, GenerateTellsUsageFromFailure) {
   // A few only: each starts a process that loads libtorch.
   for (const auto& [arguments, text] : std::vector<std::pair<std::string, std::string>>{
            {model, "--prompt is missing"},
-           {model + " --prompt x --policy oracle", "oracle"},
+           {model + " --prompt ''", "--prompt is missing, or empty"},
+           {model + " --prompt x --policy oracle", "none of kvp, random, streaming_llm"},
            {model + " --prompt x --policy random --budget 0", "--budget: 0"},
-           {model + " --prompt x --temperature -1", "temperature"}}) {
+           {model + " --prompt x --temperature -1", "--temperature is -1"}}) {
     const ToolRun run = RunTool("generate", arguments);
     EXPECT_EQ(run.status, 2) << arguments;
     EXPECT_THAT(run.err, HasSubstr(text)) << arguments;

@@ -42,10 +42,16 @@ bool IsPlainName(absl::string_view name) {
   return true;
 }
 
-bool IsDevice(absl::string_view device) {
-  if (device == "cpu" || device == "cuda") return true;
-  int index = 0;
-  return absl::ConsumePrefix(&device, "cuda:") && absl::SimpleAtoi(device, &index) && index >= 0;
+// "cpu", "cuda", "cuda:N", or several of them between commas.
+bool AreDevices(absl::string_view devices) {
+  for (absl::string_view device : absl::StrSplit(devices, ',')) {
+    if (device == "cpu" || device == "cuda") continue;
+    int index = 0;
+    if (!absl::ConsumePrefix(&device, "cuda:") || !absl::SimpleAtoi(device, &index) || index < 0) {
+      return false;
+    }
+  }
+  return true;
 }
 
 std::string Quoted(absl::string_view value) { return absl::StrCat("\"", value, "\""); }
@@ -115,8 +121,16 @@ void CheckGenerated(const Job::Generated& generated, const std::string& field, C
   check->AtLeast(0, field + ".seed", generated.seed());
   check->Require(reads_data || task == "ruler" || !generated.text_file().empty(),
                  field + ".text_file", "", "is missing");
-  check->Require(task == "ruler" || generated.ruler_tasks().empty(), field + ".ruler_tasks", "",
-                 absl::StrCat("are there although task is ", Quoted(task)));
+  // What the collector would refuse.
+  const auto only_if = [&](bool condition, bool set, const std::string& name) {
+    check->Require(condition || !set, field + name, "",
+                   absl::StrCat("is there although task is ", Quoted(task)));
+  };
+  only_if(task == "ruler", !generated.ruler_tasks().empty(), ".ruler_tasks");
+  only_if(task == "ruler", !generated.qa_files().empty(), ".qa_files");
+  only_if(!reads_data, generated.has_text_file(), ".text_file");
+  only_if(task == "retrieval", generated.has_needles(), ".needles");
+  only_if(task == "retrieval", generated.has_questions(), ".questions");
   CheckIfSet(generated.has_context_tokens(), field + ".context_tokens", generated.context_tokens(),
              check);
   CheckIfSet(generated.has_needles(), field + ".needles", generated.needles(), check);
@@ -263,15 +277,16 @@ absl::Status ValidateJob(const Job& job, const std::string& file) {
   check.Require(IsPlainName(job.name()), "name", Quoted(job.name()),
                 "isn't made of letters, digits, '_', '-' and '.'");
   check.Require(!job.model().path().empty(), "model.path", "", "is missing");
-  check.Require(IsDevice(job.model().device()), "model.device", Quoted(job.model().device()),
-                "is none of cpu, cuda, cuda:N");
+  check.Require(AreDevices(job.model().device()), "model.device", Quoted(job.model().device()),
+                "is none of cpu, cuda, cuda:N, nor several of them between commas");
   check.OneOf({"float32", "bfloat16", "float16"}, "model.dtype", job.model().dtype());
   check.AtLeast(1, "shards.count", job.shards().count());
   check.AtLeast(1, "shards.start_timeout_s", job.shards().start_timeout_s());
   check.AtLeast(1, "collectors.count", job.collectors().count());
   check.AtLeast(1, "collectors.threads", job.collectors().threads());
-  check.Require(IsDevice(job.collectors().device()), "collectors.device",
-                Quoted(job.collectors().device()), "is none of cpu, cuda, cuda:N");
+  check.Require(AreDevices(job.collectors().device()), "collectors.device",
+                Quoted(job.collectors().device()),
+                "is none of cpu, cuda, cuda:N, nor several of them between commas");
   check.AtLeast(0, "retries", job.retries());
   CheckFlags("shards", job.shards(), &check);
   CheckFlags("collectors", job.collectors(), &check);

@@ -99,6 +99,10 @@ TEST(ValidateJobTest, NamesFileFieldAndValue) {
   EXPECT_THAT(message("datasets[0].name=../x"), HasSubstr("datasets[0].name: \"../x\""));
   EXPECT_THAT(message("shards.count=0"), HasSubstr("shards.count: 0"));
   EXPECT_THAT(message("collectors.device=tpu"), HasSubstr("collectors.device: \"tpu\""));
+  EXPECT_THAT(message("model.device=cuda:0,"), HasSubstr("model.device: \"cuda:0,\""));
+  EXPECT_THAT(message("model.device=cuda:0,gpu"), HasSubstr("model.device: \"cuda:0,gpu\""));
+  EXPECT_THAT(message("datasets[0].generated.qa_files=squad.json"),
+              AllOf(HasSubstr("generated.qa_files"), HasSubstr("retrieval")));
   EXPECT_THAT(message("model.dtype=int8"), HasSubstr("model.dtype: \"int8\""));
   EXPECT_THAT(message("model.path="), HasSubstr("model.path: is missing"));
   EXPECT_THAT(message("trainers.objective=luck"), HasSubstr("trainers.objective: \"luck\""));

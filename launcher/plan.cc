@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "absl/status/status.h"
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "util/status_macros.h"
@@ -49,6 +50,11 @@ void AddFlags(const google::protobuf::RepeatedPtrField<std::string>& flags,
   argv->insert(argv->end(), flags.begin(), flags.end());
 }
 
+// The flag that takes one device, or the one that takes several.
+std::string DeviceFlag(const std::string& devices) {
+  return absl::StrContains(devices, ',') ? "devices" : "device";
+}
+
 void AddGenerated(const Job::Generated& generated, std::vector<std::string>* argv) {
   AddFlag("generate", generated.task(), argv);
   if (generated.has_count()) AddFlag("count", generated.count(), argv);
@@ -91,7 +97,7 @@ Stage CollectStage(const Job& job, const Job::Dataset& dataset, const PlanOption
     AddFlag("worker-index", worker, argv);
     AddFlag("worker-count", workers, argv);
     AddFlag("threads", job.collectors().threads(), argv);
-    AddFlag("device", job.collectors().device(), argv);
+    AddFlag(DeviceFlag(job.collectors().device()), job.collectors().device(), argv);
     AddFlag("dtype", job.model().dtype(), argv);
     AddFlag("json", absl::StrCat(job.output_dir(), "/logs/", name, ".json"), argv);
     AddFlags(job.collectors().flags(), argv);
@@ -139,7 +145,7 @@ Stage EvaluateStage(const Job& job, const PlanOptions& options) {
       NewProcess(job, options, "evaluator-0", "eval/evaluate", evaluation.threads());
   std::vector<std::string>* argv = &process.argv;
   AddFlag("model", job.model().path(), argv);
-  AddFlag("device", job.model().device(), argv);
+  AddFlag(DeviceFlag(job.model().device()), job.model().device(), argv);
   AddFlag("dtype", job.model().dtype(), argv);
   AddFlag("shards", kShardAddresses, argv);
   if (job.has_trainers() || !evaluation.agents_file().empty()) {

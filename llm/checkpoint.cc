@@ -27,8 +27,18 @@ absl::StatusOr<std::unique_ptr<Checkpoint>> Checkpoint::Open(const std::string& 
   auto checkpoint = std::make_unique<Checkpoint>();
   const std::string single = absl::StrCat(directory, "/model.safetensors");
   const std::string index = absl::StrCat(single, ".index.json");
-  RETURN_IF_ERROR(!Exists(single) && Exists(index) ? checkpoint->OpenIndexed(directory, index)
-                                                   : checkpoint->OpenSingle(single));
+  if (!Exists(single) && Exists(index)) {
+    RETURN_IF_ERROR(checkpoint->OpenIndexed(directory, index));
+    return checkpoint;
+  }
+  for (const char* pickled : {"/pytorch_model.bin", "/pytorch_model.bin.index.json"}) {
+    if (Exists(single) || !Exists(directory + pickled)) continue;
+    return absl::NotFoundError(
+        absl::StrCat(single, " isn't there, only ", directory, pickled,
+                     ", which isn't read: convert the weights with transformers' "
+                     "save_pretrained(directory, safe_serialization=True)"));
+  }
+  RETURN_IF_ERROR(checkpoint->OpenSingle(single));
   return checkpoint;
 }
 

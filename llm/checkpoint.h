@@ -32,10 +32,14 @@ class Checkpoint {
   // Says that a tensor, one that Get gave, has been copied: its part of the file leaves memory.
   void Release(const std::string& name);
 
-  // Says that a tensor may be there without being asked for.
-  void Ignore(const std::string& name) { used_.insert(name); }
-  // UNIMPLEMENTED, naming file and tensor, where a tensor was neither asked for nor ignored: a part
-  // of the model would be left out.
+  bool has(const std::string& name) const { return tensors_.count(name) > 0; }
+  // The file with a tensor that is there.
+  const std::string& FileOf(const std::string& name) const {
+    return tensors_.at(name).file->path();
+  }
+
+  // UNIMPLEMENTED, naming file and tensor, where a tensor was never asked for: a part of the model
+  // would be left out.
   absl::Status CheckAllUsed() const;
 
   // Hex SHA-256 over `config_text` and over name, dtype, shape and bytes of every tensor, in the

@@ -4,7 +4,10 @@
 #include <string>
 
 #include "absl/flags/flag.h"
+#include "absl/status/status.h"
+#include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
+#include "llm/devices.h"
 
 ABSL_FLAG(std::string, device, "cpu", "Where the model runs: cpu, cuda or cuda:N.");
 ABSL_FLAG(std::string, devices, "",
@@ -18,6 +21,12 @@ ABSL_FLAG(int64_t, max_model_len, 0,
           "length.");
 
 namespace kvp {
+namespace {
+
+// Far above what any model takes; below what positions are counted in.
+constexpr int64_t kLongestSequence = int64_t{1} << 30;
+
+}  // namespace
 
 Decoder::Options DecoderOptionsFromFlags() {
   const std::string devices = absl::GetFlag(FLAGS_devices);
@@ -26,6 +35,26 @@ Decoder::Options DecoderOptionsFromFlags() {
   options.dtype = absl::GetFlag(FLAGS_dtype);
   options.max_model_len = absl::GetFlag(FLAGS_max_model_len);
   return options;
+}
+
+std::string DecoderUsageProblem() {
+  const Decoder::Options options = DecoderOptionsFromFlags();
+  const auto problem = [](absl::string_view flag, const absl::Status& status) {
+    return absl::StrCat("flag --", flag, ": ", status.message());
+  };
+  if (const auto dtype = ParseDtype(options.dtype); !dtype.ok()) {
+    return problem("dtype", dtype.status());
+  }
+  for (const std::string& name : options.devices) {
+    const absl::Status status = ParseDevice(name).status();
+    if (!absl::IsInvalidArgument(status)) continue;
+    return problem(absl::GetFlag(FLAGS_devices).empty() ? "device" : "devices", status);
+  }
+  if (options.max_model_len < 0 || options.max_model_len > kLongestSequence) {
+    return absl::StrCat("flag --max-model-len: value \"", options.max_model_len,
+                        "\": it must be in [0, ", kLongestSequence, "]");
+  }
+  return "";
 }
 
 }  // namespace kvp

@@ -4,12 +4,18 @@
 #ifndef KVP_LLM_DECODER_FLAGS_H_
 #define KVP_LLM_DECODER_FLAGS_H_
 
+#include <string>
+
 #include "llm/decoder.h"
 
 namespace kvp {
 
-// What the flags say; Decoder::Load checks it.
+// What the flags say.
 Decoder::Options DecoderOptionsFromFlags();
+
+// What is wrong with them whatever the model and the machine, in words that name flag and value; or
+// "". Decoder::Load finds the rest.
+std::string DecoderUsageProblem();
 
 }  // namespace kvp
 

@@ -31,6 +31,8 @@ absl::StatusOr<at::ScalarType> ParseDtype(const std::string& dtype) {
 
 absl::StatusOr<at::Device> ParseDevice(const std::string& device) {
   if (device == "cpu") return at::Device(at::kCPU);
+  if (device == "cpu:0") return at::Device(at::kCPU, 0);
+  if (device == "meta") return at::Device(at::kMeta);
   const std::vector<std::string> parts = absl::StrSplit(device, absl::MaxSplits(':', 1));
   int index = 0;
   if (parts[0] != "cuda" ||

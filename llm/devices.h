@@ -23,8 +23,9 @@ absl::Status StatusOfTorchError(const c10::Error& error, absl::string_view actio
 // "float32", "bfloat16" or "float16"; else INVALID_ARGUMENT naming it.
 absl::StatusOr<at::ScalarType> ParseDtype(const std::string& dtype);
 
-// "cpu", "cuda" or "cuda:N". INVALID_ARGUMENT naming it for others; FAILED_PRECONDITION where
-// LibTorch has no CUDA device, or not this one.
+// "cpu", "cuda" or "cuda:N"; and, for tests of where things lie, "cpu:0", which torch takes for
+// another device than "cpu", and "meta", where tensors have no memory. INVALID_ARGUMENT naming it
+// for others; FAILED_PRECONDITION where LibTorch has no CUDA device.
 absl::StatusOr<at::Device> ParseDevice(const std::string& device);
 
 // The device of each of `layers` layers: `devices` get contiguous stretches, as even as can be, in

@@ -94,11 +94,15 @@ absl::Status ImportanceObserver::Flush(int64_t layer, const KvCache& cache) {
   return layers_[layer].Add(attention);
 }
 
+absl::StatusOr<at::Tensor> ImportanceObserver::FinishLayer(int64_t layer, const KvCache& cache) {
+  RETURN_IF_ERROR(Flush(layer, cache));
+  return layers_[layer].Labels();
+}
+
 absl::StatusOr<std::vector<at::Tensor>> ImportanceObserver::Finish(const KvCache& cache) {
-  std::vector<at::Tensor> labels;
+  std::vector<at::Tensor> labels(layers_.size());
   for (size_t layer = 0; layer < layers_.size(); ++layer) {
-    RETURN_IF_ERROR(Flush(static_cast<int64_t>(layer), cache));
-    labels.push_back(layers_[layer].Labels());
+    ASSIGN_OR_RETURN(labels[layer], FinishLayer(static_cast<int64_t>(layer), cache));
   }
   return labels;
 }

@@ -33,8 +33,10 @@ class ImportanceObserver : public AttentionObserver {
   // FutureImportance's errors.
   absl::Status OnAttention(const AttentionChunk& chunk) override;
 
-  // The labels of each layer: fp32 [kv_heads, cuts, entries], 0 for entries at or after a row's
-  // cut. `cache` is the one observed. To be called once, at the end.
+  // The labels of a layer that has seen its last queries: fp32 [kv_heads, cuts, entries], 0 for
+  // entries at or after a row's cut. `cache` is the one observed. To be called once a layer.
+  absl::StatusOr<at::Tensor> FinishLayer(int64_t layer, const KvCache& cache);
+  // The same of every layer.
   absl::StatusOr<std::vector<at::Tensor>> Finish(const KvCache& cache);
 
  private:

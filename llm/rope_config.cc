@@ -69,7 +69,7 @@ class RopeParser {
 
  private:
   absl::Status ReadType() {
-    // Older files say "type"; where both are there, the newer counts.
+    // Older files say "type"; some have both, for readers of either.
     const char* name = own_.has("rope_type") ? "rope_type" : "type";
     if (!own_.has(name)) {
       if (own_.has("factor")) return own_.Invalid("rope_type", "the type of scaling is needed");
@@ -83,6 +83,13 @@ class RopeParser {
     const auto found = types.find(text);
     if (found == types.end()) return own_.Unsupported(name, kTypesSupported);
     rope_.type = found->second;
+    if (own_.has("rope_type") && own_.has("type")) {
+      ASSIGN_OR_RETURN(const std::string older, own_.String("type"));
+      const auto other = types.find(older);
+      if (other == types.end() || other->second != rope_.type) {
+        return own_.Invalid("type", absl::StrCat("contradicts rope_type, \"", text, "\""));
+      }
+    }
     if (context_.phi3 && rope_.type != RopeType::kDefault && rope_.type != RopeType::kLongRope) {
       return own_.Unsupported(name, "Phi-3 has default and longrope (su) only");
     }

@@ -184,6 +184,8 @@ TEST(RopeConfigTest, RefusesImpossibleValuesNamingThem) {
       {{{"rope_theta", 1}, {"rope_scaling", {{"type", "yarn"}, {"factor", 2}}}}, "rope_theta is 1"},
       {{{"rope_scaling", {{"type", "default"}}}, {"rope_parameters", {{"rope_theta", 5}}}},
        "rope_parameters"},
+      {{{"rope_scaling", {{"type", "linear"}, {"rope_type", "yarn"}, {"factor", 2}}}},
+       "rope_scaling.type is \"linear\": contradicts rope_type, \"yarn\""},
       {{{"original_max_position_embeddings", 1024}, {"rope_scaling", Llama3()}},
        "original_max_position_embeddings is 512: contradicts"},
   };

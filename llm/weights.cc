@@ -143,6 +143,23 @@ class LayerLoader {
   LayerWeights layer_;
 };
 
+// OK where a model with tied embeddings has no output matrix of its own, or one that is the same.
+absl::Status CheckTiedOutput(const ModelConfig& config, Checkpoint& checkpoint) {
+  const std::string output = "lm_head.weight";
+  if (!checkpoint.has(output)) return absl::OkStatus();
+  const std::vector<int64_t> shape = {config.vocab_size, config.hidden_size};
+  ASSIGN_OR_RETURN(const at::Tensor own, checkpoint.Get(output, shape));
+  ASSIGN_OR_RETURN(const at::Tensor tied, checkpoint.Get("model.embed_tokens.weight", shape));
+  const bool same = own.scalar_type() == tied.scalar_type() && own.equal(tied);
+  checkpoint.Release(output);
+  checkpoint.Release("model.embed_tokens.weight");
+  if (same) return absl::OkStatus();
+  return absl::InvalidArgumentError(
+      absl::StrCat(checkpoint.FileOf(output), ": tensor ", output,
+                   " differs from model.embed_tokens.weight, but config.json's "
+                   "tie_word_embeddings is true: one of the two is wrong"));
+}
+
 }  // namespace
 
 absl::StatusOr<Weights> LoadWeights(const ModelConfig& config, Checkpoint& checkpoint,
@@ -160,7 +177,7 @@ absl::StatusOr<Weights> LoadWeights(const ModelConfig& config, Checkpoint& check
   WeightLoader last(checkpoint, dtype, layer_devices.back());
   ASSIGN_OR_RETURN(weights.final_norm, last.Vector("model.norm.weight", config.hidden_size));
   if (config.tie_word_embeddings) {
-    checkpoint.Ignore("lm_head.weight");
+    RETURN_IF_ERROR(CheckTiedOutput(config, checkpoint));
     weights.output = weights.embedding.to(layer_devices.back());
   } else {
     ASSIGN_OR_RETURN(weights.output,

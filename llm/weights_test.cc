@@ -181,15 +181,19 @@ class FamilyWeightsTest : public testing::Test {
   }
 };
 
-TEST_F(FamilyWeightsTest, ATiedModelsOwnLmHeadIsIgnored) {
-  ASSERT_OK_AND_ASSIGN(
-      const Weights weights,
-      Load(
-          "Qwen3ForCausalLM", [](TinyModelOptions& options) { options.tied = true; },
-          [](auto& tensors) {
-            tensors["lm_head.weight"] = tensors["model.embed_tokens.weight"].mul(2);
-          }));
+TEST_F(FamilyWeightsTest, ATiedModelsOwnLmHeadMustBeTheEmbedding) {
+  const auto load = [](double factor) {
+    return Load(
+        "Qwen3ForCausalLM", [](TinyModelOptions& options) { options.tied = true; },
+        [factor](auto& tensors) {
+          tensors["lm_head.weight"] = tensors["model.embed_tokens.weight"].mul(factor);
+        });
+  };
+  ASSERT_OK_AND_ASSIGN(const Weights weights, load(1));
   EXPECT_EQ(weights.output.data_ptr(), weights.embedding.data_ptr());
+  EXPECT_THAT(load(2), StatusIs(absl::StatusCode::kInvalidArgument,
+                                AllOf(HasSubstr("model.safetensors: tensor lm_head.weight"),
+                                      HasSubstr("tie_word_embeddings"))));
 }
 
 TEST_F(FamilyWeightsTest, AMissingOrUnexpectedTensorOfTheFamilyIsNamed) {

@@ -2,25 +2,12 @@
 
 #include <algorithm>
 
-#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
 #include "storage/grpc_status.h"
 #include "util/status_macros.h"
 
 namespace kvp {
-
-absl::StatusOr<HostPort> ParseHostPort(absl::string_view address) {
-  HostPort parsed;
-  const size_t colon = address.rfind(':');
-  if (colon == absl::string_view::npos || colon == 0 ||
-      !absl::SimpleAtoi(address.substr(colon + 1), &parsed.port) || parsed.port < 0 ||
-      parsed.port > 65535) {
-    return absl::InvalidArgumentError(absl::StrCat("address \"", address, "\" isn't HOST:PORT"));
-  }
-  parsed.host = std::string(address.substr(0, colon));
-  return parsed;
-}
 
 absl::StatusOr<std::shared_ptr<grpc::Channel>> MakeChannel(const std::string& address,
                                                            const TlsFiles& tls) {

@@ -14,6 +14,7 @@
 #include "absl/strings/string_view.h"
 #include "absl/time/time.h"
 #include "grpcpp/grpcpp.h"
+#include "storage/host_port.h"
 #include "util/tls.h"
 
 namespace kvp {
@@ -21,14 +22,6 @@ namespace kvp {
 constexpr int kMaxMessageBytes = 8 << 20;
 // Of the conversation in proto/ingest.proto.
 constexpr int32_t kIngestProtocolVersion = 2;
-
-struct HostPort {
-  std::string host;
-  int port = 0;
-};
-
-// INVALID_ARGUMENT, naming the address, unless it is HOST:PORT with a port of 0 … 65535.
-absl::StatusOr<HostPort> ParseHostPort(absl::string_view address);
 
 // A channel of its own to the address, which reconnects by itself within a second of the shard's
 // return. INVALID_ARGUMENT for what is no address, and errors of CheckTls and ChannelCredentialsOf.

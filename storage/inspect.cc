@@ -1,8 +1,10 @@
 // kvp inspect: what is in a shard, or in an agent file.
 
+#include <filesystem>
 #include <iostream>
 #include <memory>
 #include <string>
+#include <system_error>
 #include <vector>
 
 #include "absl/flags/flag.h"
@@ -114,6 +116,18 @@ int main(int argc, char** argv) {
   if (actions > 1) {
     return kvp::UsageError(
         "only one of --verify, --trace, --compact, --drop-run and --checkpoint is possible");
+  }
+  if (!absl::GetFlag(FLAGS_checkpoint).empty() || absl::GetFlag(FLAGS_compact) ||
+      absl::GetFlag(FLAGS_drop_run)) {
+    const std::string problem =
+        kvp::MisplacedFlag({"json"}, "to --compact, --drop-run and --checkpoint");
+    if (!problem.empty()) return kvp::UsageError(problem);
+  }
+  std::error_code error;
+  if (std::filesystem::is_regular_file(paths[0], error)) {
+    const std::string problem = kvp::MisplacedFlag({"verify", "trace", "compact", "drop_run"},
+                                                   absl::StrCat("to a file, as ", paths[0], " is"));
+    if (!problem.empty()) return kvp::UsageError(problem);
   }
   return kvp::ExitStatus(Run(paths[0]));
 }

@@ -14,6 +14,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_join.h"
+#include "absl/strings/strip.h"
 #include "nlohmann/json.hpp"
 #include "storage/head_block.h"
 #include "storage/shard.h"
@@ -118,7 +119,7 @@ absl::StatusOr<Inspection> InspectShard(const std::string& path, bool verify) {
     absl::StrAppend(&inspection.text, "no writer has said hello yet\n");
   }
   absl::StrAppendFormat(&inspection.text,
-                        "traces       %d committed, %d not\n"
+                        "traces       %d committed, %d not, %d prompts without a continuation\n"
                         "by split     %s\n"
                         "by task      %s\n"
                         "by model     %s\n"
@@ -127,11 +128,13 @@ absl::StatusOr<Inspection> InspectShard(const std::string& path, bool verify) {
                         "blocks       %d\n"
                         "bytes        %d\n"
                         "bytes per token and head  %.1f\n",
-                        stats.committed_traces, stats.uncommitted_traces, CountsText(splits),
-                        CountsText(tasks), CountsText(models), CountsText(formats), tokens, entries,
-                        stats.blocks, stats.encoded_bytes, bytes_per_head_token);
+                        stats.committed_traces, stats.uncommitted_traces, stats.empty_traces,
+                        CountsText(splits), CountsText(tasks), CountsText(models),
+                        CountsText(formats), tokens, entries, stats.blocks, stats.encoded_bytes,
+                        bytes_per_head_token);
   json["traces"] = stats.committed_traces;
   json["uncommitted_traces"] = stats.uncommitted_traces;
+  json["empty_traces"] = stats.empty_traces;
   json["by_split"] = splits;
   json["by_task"] = tasks;
   json["by_model"] = models;
@@ -229,11 +232,7 @@ absl::StatusOr<std::unique_ptr<Shard>> OpenAlone(const std::string& path) {
   }
   options.read_only = false;
   options.sweep_older_than = absl::InfiniteDuration();
-  absl::StatusOr<std::unique_ptr<Shard>> shard = Shard::Open(options);
-  if (shard.ok()) return shard;
-  return absl::FailedPreconditionError(
-      absl::StrCat(path, ": can't be opened for writing; does a server have it open? ",
-                   shard.status().message()));
+  return Shard::Open(options);
 }
 
 int64_t FolderBytes(const std::string& path) {
@@ -304,7 +303,11 @@ absl::StatusOr<Inspection> InspectPath(const std::string& path, bool verify) {
     return absl::NotFoundError(absl::StrCat(path, ": no such file or folder"));
   }
   if (std::filesystem::is_directory(path, error)) return InspectShard(path, verify);
-  return InspectSafetensors(path);
+  absl::StatusOr<Inspection> inspection = InspectSafetensors(path);
+  if (!absl::IsInvalidArgument(inspection.status())) return inspection;
+  return absl::InvalidArgumentError(
+      absl::StrCat(path, ": is no shard (that is a folder) and no agent file: ",
+                   absl::StripPrefix(inspection.status().message(), path + ": ")));
 }
 
 }  // namespace kvp

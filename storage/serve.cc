@@ -3,9 +3,11 @@
 #include <pthread.h>
 #include <signal.h>
 
+#include <cstdint>
 #include <cstring>
 #include <memory>
 #include <string>
+#include <utility>
 
 #include "absl/flags/flag.h"
 #include "absl/status/status.h"
@@ -84,6 +86,36 @@ kvp::ShardServer::Options OptionsFromFlags() {
   return options;
 }
 
+// What is wrong with the flags, or "".
+std::string UsageProblem() {
+  if (absl::GetFlag(FLAGS_dir).empty()) return "flag --dir is missing";
+  const auto at_least = [](const char* name, int64_t value, int64_t least) {
+    if (value >= least) return std::string();
+    return absl::StrCat("flag --", name, ": value \"", value, "\": it must be at least ", least);
+  };
+  for (std::string problem :
+       {at_least("shard-count", absl::GetFlag(FLAGS_shard_count), 1),
+        at_least("shard-index", absl::GetFlag(FLAGS_shard_index), 0),
+        at_least("max-bytes", absl::GetFlag(FLAGS_max_bytes), 0),
+        at_least("sorted-file-kib", absl::GetFlag(FLAGS_sorted_file_kib), 1),
+        at_least("write-buffer-mib", absl::GetFlag(FLAGS_write_buffer_mib), 1),
+        at_least("queue-mib", absl::GetFlag(FLAGS_queue_mib), 1)}) {
+    if (!problem.empty()) return problem;
+  }
+  for (const auto& [name, value] :
+       {std::pair("sweep-older-than", absl::GetFlag(FLAGS_sweep_older_than)),
+        std::pair("drain-deadline", absl::GetFlag(FLAGS_drain_deadline))}) {
+    if (value >= absl::ZeroDuration()) continue;
+    return absl::StrCat("flag --", name, ": value \"", absl::FormatDuration(value),
+                        "\": it must be 0 or more");
+  }
+  if (const int port = absl::GetFlag(FLAGS_metrics_port); port < -1 || port > 65535) {
+    return absl::StrCat("flag --metrics-port: value \"", port, "\": it must be in [-1, 65535]");
+  }
+  const absl::Status valid = OptionsFromFlags().Validate();
+  return valid.ok() ? "" : kvp::FlagMessage(valid.message());
+}
+
 absl::Status Run(kvp::ShardServer::Options options, const sigset_t& signals) {
   // Ends after the server, which counts in it.
   kvp::Metrics metrics;
@@ -116,16 +148,10 @@ int main(int argc, char** argv) {
   if (!kvp::ParseCommandLine(argc, argv, kUsage).empty()) {
     return kvp::UsageError("serve takes flags only");
   }
-  if (absl::GetFlag(FLAGS_dir).empty()) return kvp::UsageError("--dir: missing");
-  if (absl::GetFlag(FLAGS_metrics_port) < -1 || absl::GetFlag(FLAGS_metrics_port) > 65535) {
-    return kvp::UsageError(absl::StrCat("flag --metrics-port: value \"",
-                                        absl::GetFlag(FLAGS_metrics_port),
-                                        "\": it must be in [-1, 65535]"));
+  if (const std::string problem = UsageProblem(); !problem.empty()) {
+    return kvp::UsageError(problem);
   }
   const kvp::ShardServer::Options options = OptionsFromFlags();
-  if (const absl::Status status = options.Validate(); !status.ok()) {
-    return kvp::UsageError(absl::StrCat("--", status.message()));
-  }
   kvp::SetLogName(absl::StrCat("shard/", absl::GetFlag(FLAGS_shard_index)));
   // Before any thread starts, so that all inherit it and sigwait gets the signals.
   sigset_t signals;

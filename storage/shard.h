@@ -80,7 +80,8 @@ class Shard {
   };
 
   struct Stats {
-    int64_t committed_traces = 0;
+    int64_t committed_traces = 0;  // without the empty ones
+    int64_t empty_traces = 0;      // committed without an entry (proto/trace.proto)
     int64_t uncommitted_traces = 0;
     // Of committed traces.
     int64_t blocks = 0;
@@ -127,8 +128,8 @@ class Shard {
   std::vector<TraceId> Committed(absl::Span<const TraceId> ids) const;
   int64_t committed_traces() const;
 
-  // The committed traces of `split` ("" for all), by ascending id. An error of `consume` ends the
-  // list.
+  // The committed traces of `split` ("" for all) but the empty ones, by ascending id. An error of
+  // `consume` ends the list.
   absl::Status List(const std::string& split,
                     const std::function<absl::Status(TraceRecord record)>& consume) const;
 
@@ -142,6 +143,8 @@ class Shard {
     std::string split;
     // The order of traces (storage/trace_order.h); a trace's blocks come in theirs.
     uint64_t order_seed = 0;
+    // Where there are any: these traces alone, in this order, whatever split and order_seed.
+    std::vector<TraceId> traces;
     // Where set, the scan begins after this block.
     std::optional<HeadBlockKey> after;
     // That read ahead of `consume`.
@@ -226,6 +229,7 @@ class Shard {
     int32_t entries = 0;
   };
   std::vector<TraceToScan> TracesToScan(const ScanOptions& options) const;
+  std::vector<TraceToScan> NamedTracesToScan(const ScanOptions& options) const;
 
   struct NewBlock {
     HeadBlockKey key;

@@ -107,7 +107,8 @@ absl::Status CheckRecordFits(const TraceRecord& record, const ShardIdentity& ide
   RETURN_IF_ERROR(CheckRange("continuation_tokens", record.continuation_tokens(), 0, INT32_MAX));
   const int64_t tokens = int64_t{record.prompt_tokens()} + record.continuation_tokens();
   RETURN_IF_ERROR(CheckRange("token_ids' size", record.token_ids_size(), tokens, tokens));
-  RETURN_IF_ERROR(CheckRange("entries", record.entries(), 1, tokens));
+  const bool may_be_empty = record.continuation_tokens() == 0 && record.cuts().empty();
+  RETURN_IF_ERROR(CheckRange("entries", record.entries(), may_be_empty ? 0 : 1, tokens));
   RETURN_IF_ERROR(CheckRange("cuts' size", record.cuts_size(), 0, kMaxCuts));
   RETURN_IF_ERROR(
       CheckRange("kv_dtype", record.kv_dtype(), TraceRecord::BF16, TraceRecord::FLOAT8));

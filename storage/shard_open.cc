@@ -105,6 +105,9 @@ void RaiseOpenFileLimit() {
 
 // OK where the folder holds a shard's database.
 absl::Status CheckIsShard(const rocksdb::DBOptions& options, const std::string& dir) {
+  if (options.env->FileExists(dir + "/CURRENT").IsNotFound()) {
+    return absl::NotFoundError(absl::StrCat(dir, ": no shard here"));
+  }
   std::vector<std::string> names;
   const rocksdb::Status listed = rocksdb::DB::ListColumnFamilies(options, dir, &names);
   if (!listed.ok()) {
@@ -283,6 +286,11 @@ absl::Status Shard::OpenDatabase(bool read_only) {
   const rocksdb::Status status =
       read_only ? rocksdb::DB::OpenForReadOnly(db_options, options_.dir, families, &handles, &db)
                 : rocksdb::DB::Open(db_options, options_.dir, families, &handles, &db);
+  const std::string text = status.ToString();
+  if (absl::StrContains(text, "While lock file") || absl::StrContains(text, "lock hold by")) {
+    return absl::FailedPreconditionError(
+        absl::StrCat(options_.dir, ": another process has this shard open, as `kvp serve` does"));
+  }
   RETURN_IF_ERROR(FromRocksdb(status, absl::StrCat(options_.dir, ": open")));
   db_.reset(db);
   default_ = handles[0];

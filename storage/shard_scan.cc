@@ -46,6 +46,7 @@ absl::Status Shard::ForEachRecord(
 absl::Status Shard::List(const std::string& split,
                          const std::function<absl::Status(TraceRecord record)>& consume) const {
   return ForEachRecord([&](TraceRecord record) -> absl::Status {
+    if (record.entries() == 0) return absl::OkStatus();
     if (!split.empty() && record.split() != split) return absl::OkStatus();
     ASSIGN_OR_RETURN(const TraceId id, TraceIdFromBytes(record.trace_id()));
     // Else it came while the shard was opened.
@@ -67,7 +68,22 @@ absl::Status Shard::ScanIndex(
   return FromRocksdb(iterator->status(), absl::StrCat(options_.dir, ": index"));
 }
 
+std::vector<Shard::TraceToScan> Shard::NamedTracesToScan(const ScanOptions& options) const {
+  auto id = options.traces.begin();
+  if (options.after.has_value()) {
+    id = std::find(options.traces.begin(), options.traces.end(), options.after->trace_id);
+  }
+  std::vector<TraceToScan> traces;
+  absl::MutexLock lock(&mutex_);
+  for (; id != options.traces.end(); ++id) {
+    const auto trace = committed_.find(*id);
+    if (trace != committed_.end()) traces.push_back({*id, trace->second.entries});
+  }
+  return traces;
+}
+
 std::vector<Shard::TraceToScan> Shard::TracesToScan(const ScanOptions& options) const {
+  if (!options.traces.empty()) return NamedTracesToScan(options);
   const TraceOrder order(options.order_seed);
   std::vector<TraceToScan> traces;
   {
@@ -215,7 +231,12 @@ absl::StatusOr<Shard::Stats> Shard::GetStats() const {
         stats.head_tokens += entry.tokens;
         return absl::OkStatus();
       }));
-  stats.committed_traces = committed_traces();
+  {
+    absl::MutexLock lock(&mutex_);
+    for (const auto& [id, trace] : committed_) {
+      ++(trace.entries == 0 ? stats.empty_traces : stats.committed_traces);
+    }
+  }
   stats.uncommitted_traces = uncommitted.size();
   return stats;
 }

@@ -10,6 +10,7 @@
 #include "grpcpp/health_check_service_interface.h"
 #include "grpcpp/resource_quota.h"
 #include "storage/channel.h"
+#include "storage/host_port.h"
 #include "util/status_macros.h"
 #include "util/tls.h"
 
@@ -44,6 +45,8 @@ absl::StatusOr<std::unique_ptr<ShardServer>> ShardServer::Start(Options options)
     grpc::reflection::InitProtoReflectionServerBuilderPlugin();
   });
 
+  ASSIGN_OR_RETURN(const HostPort listen, ParseHostPort(options.listen));
+  RETURN_IF_ERROR(CheckCanListen(listen));
   ASSIGN_OR_RETURN(const std::shared_ptr<grpc::ServerCredentials> credentials,
                    ServerCredentialsOf(options.tls));
   std::unique_ptr<ShardServer> server(new ShardServer(std::move(options)));

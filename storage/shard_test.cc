@@ -341,6 +341,32 @@ TEST_F(ShardTest, RecordsThatMakeNoSenseAreRefusedByName) {
   EXPECT_OK(Commit(TestRecord(1, 10, "train"), 18));
 }
 
+TEST_F(ShardTest, AFolderThatAnotherHasOpenIsToldSo) {
+  EXPECT_THAT(Shard::Open(options_),
+              StatusIs(absl::StatusCode::kFailedPrecondition,
+                       HasSubstr(options_.dir + ": another process has this shard open")));
+}
+
+TEST_F(ShardTest, AnEmptyTraceIsCommittedButNotListed) {
+  TraceRecord record = TestRecord(1, 10, "train");
+  record.set_prompt_tokens(10);
+  record.set_continuation_tokens(0);
+  record.clear_cuts();
+  record.set_entries(0);
+  ASSERT_OK(Commit(record, 0));
+  EXPECT_THAT(shard_->Committed({TestTraceId(1)}), ElementsAre(TestTraceId(1)));
+  ASSERT_OK(shard_->List("", [](TraceRecord) { return absl::InternalError("listed"); }));
+  ASSERT_OK_AND_ASSIGN(const Shard::Stats stats, shard_->GetStats());
+  EXPECT_EQ(stats.empty_traces, 1);
+  EXPECT_EQ(stats.committed_traces, 0);
+
+  record = TestRecord(2, 10, "train");
+  record.clear_cuts();
+  record.set_entries(0);
+  EXPECT_THAT(Commit(record, 0),
+              StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("entries is 0")));
+}
+
 // Every batch becomes a sorted file.
 class SortedShardTest : public ShardTest {
  protected:

@@ -457,6 +457,29 @@ TEST_F(StoreTest, ASeedShufflesTheTracesTheSameWayForEveryHead) {
   EXPECT_EQ(rest, std::vector<int>(shuffled.begin() + 5, shuffled.end()));
 }
 
+TEST_F(StoreTest, NamedTracesAreReadInTheOrderInWhichTheyAreNamed) {
+  const auto writer = Writer();
+  for (uint32_t number = 1; number <= 9; ++number) {
+    ASSERT_OK(WriteTestTrace(*writer, number, 100, 40, number < 9 ? "train" : "held_out"));
+  }
+  TraceReader::Options folders;
+  folders.shards = {cluster_->dir(0), cluster_->dir(1)};
+  ASSERT_OK_AND_ASSIGN(const auto local, TraceReader::Connect(folders));
+  const auto remote = Reader();
+  for (TraceReader* reader : {local.get(), remote.get()}) {
+    TraceReader::HeadRead read;
+    // A head of the second shard.
+    read.head = {2, 1};
+    for (const int number : {7, 2, 9, 4}) read.traces.push_back(TestTraceId(number));
+    std::vector<int> numbers;
+    ASSERT_OK(reader->ReadHead(read, [&](HeadBlock block) {
+      if (block.key.block == 0) numbers.push_back(block.key.trace_id[3]);
+      return absl::OkStatus();
+    }));
+    EXPECT_THAT(numbers, ElementsAre(7, 2, 9, 4));
+  }
+}
+
 TEST_F(StoreTest, AFolderIsReadAsItsServerIs) {
   const auto writer = Writer();
   for (const uint32_t number : {2, 1}) {

@@ -3,8 +3,10 @@
 
 #include <filesystem>
 #include <string>
+#include <utility>
 #include <vector>
 
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_replace.h"
 #include "absl/strings/str_split.h"
@@ -70,6 +72,86 @@ TEST_F(BadInputTest, AMissingSafetensorsFileIsNamed) {
   fs::remove(model + "/model.safetensors");
   ExpectRefused({"generate", "--model", model, "--prompt", "It is"}, 1,
                 {model + "/model.safetensors"});
+}
+
+TEST_F(BadInputTest, PickledWeightsAreNamedWithTheWayToConvertThem) {
+  const std::string model = CopyModel();
+  fs::rename(model + "/model.safetensors", model + "/pytorch_model.bin");
+  ExpectRefused({"generate", "--model", model, "--prompt", "It is"}, 1,
+                {model + "/model.safetensors", model + "/pytorch_model.bin", "save_pretrained"});
+}
+
+TEST_F(BadInputTest, ATokenizerOfALargerModelIsRefused) {
+  const std::string model = CopyModel();
+  std::string tokenizer = *ReadFile(model + "/tokenizer.json");
+  const std::string list = "\"added_tokens\": [";
+  ASSERT_TRUE(absl::StrContains(tokenizer, list));
+  tokenizer = absl::StrReplaceAll(
+      tokenizer, {{list, list + "{\"id\": 5000, \"content\": \"<new>\", \"special\": true},"}});
+  ASSERT_OK(WriteFileAtomically(model + "/tokenizer.json", {tokenizer}));
+  ExpectRefused({"generate", "--model", model, "--prompt", "It is"}, 1,
+                {model + "/tokenizer.json", "5000", "<new>", "vocab_size"});
+}
+
+TEST_F(BadInputTest, MalformedJsonOfAModelIsNamedWithItsByte) {
+  const std::string model = CopyModel();
+  for (const char* file : {"config.json", "tokenizer.json"}) {
+    const std::string text = *ReadFile(model + "/" + file);
+    ASSERT_OK(WriteFileAtomically(model + "/" + file, {"{\"a\": ]"}));
+    ExpectRefused({"generate", "--model", model, "--prompt", "It is"}, 1,
+                  {model + "/" + file, "JSON at byte 7"});
+    ASSERT_OK(WriteFileAtomically(model + "/" + file, {text}));
+  }
+}
+
+TEST_F(BadInputTest, FlagsThatNoModelOrMachineTakesAreUsageErrors) {
+  const std::vector<std::string> collect = {"collect", "--model",  "m",          "--prompts",
+                                            "p.jsonl", "--shards", "127.0.0.1:1"};
+  for (const auto& [flag, part] : std::vector<std::pair<std::string, std::string>>{
+           {"--dtype=int4", "--dtype"},
+           {"--device=gpu", "--device"},
+           {"--devices=cpu,tpu", "--devices"},
+           {"--max-model-len=-1", "--max-model-len"},
+           {"--shards=localhost", "--shards"},
+           {"--top-p=2", "--top-p"},
+           {"--generate=text", "--prompts and --generate are both"},
+           {"--context-tokens=9", "--context-tokens doesn't apply to --prompts"}}) {
+    std::vector<std::string> arguments = collect;
+    arguments.push_back(flag);
+    ExpectRefused(arguments, 2, {part});
+  }
+  ExpectRefused({"serve", "--dir", folder_, "--queue-mib", "0"}, 2, {"--queue-mib", "\"0\""});
+  ExpectRefused({"evaluate", "--model", "m", "--shards", "127.0.0.1:1", "--needles", "5"}, 2,
+                {"--needles doesn't apply without --text"});
+}
+
+TEST_F(BadInputTest, AnOutputThatCannotBeWrittenIsKnownBeforeAnyWork) {
+  ExpectRefused({"collect", "--model", "/no/model", "--prompts", "p.jsonl", "--shards",
+                 "127.0.0.1:1", "--json", "/nowhere/x.json"},
+                1, {"/nowhere/x.json"});
+  ExpectRefused({"evaluate", "--model", "/no/model", "--text", "t.txt", "--report", "/nowhere/x"},
+                1, {"/nowhere/x"});
+}
+
+TEST_F(BadInputTest, WhatIsNeitherShardNorAgentsIsToldSo) {
+  const std::string file = folder_ + "/notes.txt";
+  ASSERT_OK(WriteFileAtomically(file, {"Neither a shard nor agents.\n"}));
+  ExpectRefused({"inspect", file}, 1, {file, "no shard", "no agent file"});
+  ExpectRefused({"inspect", file, "--verify"}, 2, {"--verify doesn't apply to a file"});
+  ExpectRefused({"inspect", folder_}, 1, {folder_ + ": no shard here"});
+}
+
+TEST_F(BadInputTest, APromptThatIsTooLongIsNamedBeforeTheModelIsLoaded) {
+  const std::string model = CopyModel();
+  fs::remove(model + "/model.safetensors");
+  const std::string prompts = folder_ + "/prompts.jsonl";
+  std::string longer = "It is";
+  for (int i = 0; i < 40; ++i) longer += " so";
+  ASSERT_OK(
+      WriteFileAtomically(prompts, {"{\"prompt\": \"It is\"}\n{\"prompt\": \"", longer, "\"}\n"}));
+  ExpectRefused({"collect", "--model", model, "--prompts", prompts, "--shards", "127.0.0.1:1",
+                 "--max-model-len", "20"},
+                1, {prompts + ":2: ", "prompt and 0 answer tokens", "--max-model-len=20"});
 }
 
 TEST_F(BadInputTest, ATruncatedSafetensorsFileIsNamed) {

@@ -1,11 +1,8 @@
 // The trainer's main: flags, signals, MPI, the order of things.
 
-#include <unistd.h>
-
 #include <algorithm>
 #include <atomic>
 #include <csignal>
-#include <filesystem>
 #include <memory>
 #include <string>
 #include <utility>
@@ -13,6 +10,7 @@
 #include "absl/flags/flag.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
+#include "absl/strings/strip.h"
 #include "absl/time/clock.h"
 #include "absl/time/time.h"
 #include "c10/util/Exception.h"
@@ -146,19 +144,15 @@ absl::Status WriteSummary(const std::string& path, const kvp::TrainingOptions& o
   return kvp::WriteFileAtomically(path, {summary.dump(2), "\n"});
 }
 
-// So that a wrong path is known before hours of training, not after.
-absl::Status CheckFolder(const std::string& path) {
-  const std::filesystem::path folder = std::filesystem::absolute(path).parent_path();
-  if (access(folder.c_str(), W_OK) == 0) return absl::OkStatus();
-  return absl::NotFoundError(absl::StrCat(path, ": its folder isn't there, or can't be written"));
-}
-
 absl::Status Run(kvp::TrainingOptions options, kvp::Communicator& communicator) {
   const absl::Time begin = absl::Now();
-  for (const std::string& path : {absl::GetFlag(FLAGS_output), absl::GetFlag(FLAGS_json)}) {
-    const bool writes = communicator.rank() == 0 && !path.empty();
-    RETURN_IF_ERROR(communicator.Agree(writes ? CheckFolder(path) : absl::OkStatus()));
+  // A wrong path is known before hours of training, not after.
+  absl::Status writable;
+  if (communicator.rank() == 0) {
+    writable = kvp::CheckOutputPaths(
+        {absl::GetFlag(FLAGS_output), absl::GetFlag(FLAGS_json), absl::GetFlag(FLAGS_metrics)});
   }
+  RETURN_IF_ERROR(communicator.Agree(writable));
   kvp::TraceReader::Options reader_options;
   reader_options.shards = absl::StrSplit(absl::GetFlag(FLAGS_shards), ',');
   reader_options.tls = kvp::TlsFilesFromFlags();
@@ -217,10 +211,26 @@ int main(int argc, char** argv) {
                                     std::pair("output", absl::GetFlag(FLAGS_output))}) {
     if (value.empty()) return kvp::UsageError(absl::StrCat("--", name, " is missing"));
   }
+  // Fields of other names.
+  if (const double clip = absl::GetFlag(FLAGS_clip); !(clip > 0)) {
+    return kvp::UsageError(absl::StrCat("flag --clip is ", clip, ", not above 0"));
+  }
+  if (const double ema = absl::GetFlag(FLAGS_ema); !(ema >= 0 && ema < 1)) {
+    return kvp::UsageError(absl::StrCat("flag --ema is ", ema, ", not in [0, 1)"));
+  }
   kvp::TrainingOptions options = OptionsOfFlags();
   options.group.shape.head_dim = 1;  // of the traces, later
   if (const absl::Status status = options.Validate(); !status.ok()) {
-    return kvp::UsageError(status.message());
+    return kvp::UsageError(kvp::FlagMessage(absl::StripPrefix(status.message(), "agent shape: ")));
+  }
+  for (const std::string& problem :
+       {options.objective.name == "rloo"
+            ? ""
+            : kvp::MisplacedFlag({"permutations"}, "without --objective rloo"),
+        options.objective.name == "exact+log_rank"
+            ? ""
+            : kvp::MisplacedFlag({"log_rank_weight"}, "without --objective exact+log_rank")}) {
+    if (!problem.empty()) return kvp::UsageError(problem);
   }
   for (const auto& [name, value] : {std::pair("threads", int64_t{absl::GetFlag(FLAGS_threads)}),
                                     std::pair("group-size", absl::GetFlag(FLAGS_group_size))}) {

@@ -1,12 +1,17 @@
 #include "util/command_line.h"
 
+#include <unistd.h>
+
 #include <algorithm>
 #include <cstdlib>
+#include <filesystem>
 #include <iostream>
 #include <map>
+#include <system_error>
 
 #include "absl/flags/commandlineflag.h"
 #include "absl/flags/reflection.h"
+#include "absl/strings/ascii.h"
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_replace.h"
@@ -114,6 +119,43 @@ std::vector<std::string> ParseCommandLine(int argc, char** argv, absl::string_vi
   absl::StatusOr<std::vector<std::string>> positional = SetFlags(arguments);
   if (!positional.ok()) std::exit(UsageError(positional.status().message()));
   return *std::move(positional);
+}
+
+bool IsFlagSet(absl::string_view name) {
+  const absl::CommandLineFlag* flag = FindFlag(name);
+  return flag != nullptr && flag->CurrentValue() != flag->DefaultValue();
+}
+
+std::string MisplacedFlag(const std::vector<std::string>& names, absl::string_view where) {
+  for (const std::string& name : names) {
+    if (IsFlagSet(name)) {
+      return absl::StrCat("flag --", Dashed(name), " doesn't apply ", where);
+    }
+  }
+  return "";
+}
+
+std::string FlagMessage(absl::string_view message) {
+  size_t end = 0;
+  while (end < message.size() && (absl::ascii_isalnum(message[end]) || message[end] == '_')) ++end;
+  if (FindFlag(message.substr(0, end)) == nullptr) return std::string(message);
+  return absl::StrCat("flag --", Dashed(message.substr(0, end)), message.substr(end));
+}
+
+absl::Status CheckOutputPaths(const std::vector<std::string>& paths) {
+  for (const std::string& path : paths) {
+    if (path.empty()) continue;
+    std::error_code error;
+    if (std::filesystem::is_directory(path, error)) {
+      return absl::InvalidArgumentError(absl::StrCat(path, ": is a folder, not a file to write"));
+    }
+    const std::filesystem::path folder = std::filesystem::absolute(path, error).parent_path();
+    if (access(folder.c_str(), W_OK) != 0) {
+      return absl::NotFoundError(
+          absl::StrCat(path, ": its folder isn't there, or can't be written to"));
+    }
+  }
+  return absl::OkStatus();
 }
 
 std::string EffectiveFlags() {

@@ -32,6 +32,22 @@ std::vector<std::string> ParseCommandLine(int argc, char** argv, absl::string_vi
 // As above for tests: what ParseCommandLine would exit with 2 for comes back as INVALID_ARGUMENT.
 absl::StatusOr<std::vector<std::string>> SetFlags(const std::vector<std::string>& arguments);
 
+// Whether a flag of the tool, spelled either way, has another value than its default.
+bool IsFlagSet(absl::string_view name);
+
+// The first of the flags `names` that is set, in words: "flag --tasks doesn't apply WHERE", WHERE
+// as in "to --prompts"; or "".
+std::string MisplacedFlag(const std::vector<std::string>& names, absl::string_view where);
+
+// The message of an Options' Validate that begins with a field's name, the field spelled as the
+// flag of that name: "top_p is 2: …" gives "flag --top-p is 2: …". Others come back as they are.
+std::string FlagMessage(absl::string_view message);
+
+// OK where files could be written at the non-empty ones of `paths`: to be asked before long work
+// whose results go there. NOT_FOUND, naming the path, where its folder isn't there or can't be
+// written to; INVALID_ARGUMENT where it is a folder itself.
+absl::Status CheckOutputPaths(const std::vector<std::string>& paths);
+
 // "name=value" of every flag that the tool defines, in alphabetical order: the effective
 // configuration.
 std::string EffectiveFlags();

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <limits>
+#include <mutex>
 #include <new>
 #include <utility>
 
@@ -25,26 +26,38 @@ absl::Status Invalid(const Text&... text) {
   return absl::InvalidArgumentError(absl::StrCat("future importance: ", text...));
 }
 
-// While it lives, fp32 matrix products on a GPU may round their factors to the 10 bits of mantissa
-// of TF32. Numbers that were bf16 or fp16 lose nothing by that, and sums stay fp32.
+// While one lives, fp32 matrix products on a GPU may round their factors to the 10 bits of mantissa
+// of TF32. Numbers that were bf16 or fp16 lose nothing by that, and sums stay fp32. Torch's switch
+// is the whole process's: the first one that lives turns it and the last one turns it back, on
+// whatever threads they are.
 class FactorsOf16Bits {
  public:
   explicit FactorsOf16Bits(const at::Tensor& factors)
       : applies_(factors.is_cuda() && factors.element_size() == 2) {
     if (!applies_) return;
+    const std::lock_guard<std::mutex> lock(mutex_);
+    if (alive_++ > 0) return;
     before_ = at::globalContext().allowTF32CuBLAS();
     at::globalContext().setAllowTF32CuBLAS(true);
   }
   ~FactorsOf16Bits() {
-    if (applies_) at::globalContext().setAllowTF32CuBLAS(before_);
+    if (!applies_) return;
+    const std::lock_guard<std::mutex> lock(mutex_);
+    if (--alive_ == 0) at::globalContext().setAllowTF32CuBLAS(before_);
   }
   FactorsOf16Bits(const FactorsOf16Bits&) = delete;
   FactorsOf16Bits& operator=(const FactorsOf16Bits&) = delete;
 
  private:
   const bool applies_;
-  bool before_ = false;
+  static std::mutex mutex_;
+  static int alive_;
+  static bool before_;
 };
+
+std::mutex FactorsOf16Bits::mutex_;
+int FactorsOf16Bits::alive_ = 0;
+bool FactorsOf16Bits::before_ = false;
 
 // Which of the entries [first_entry, first_entry + entries) each of the queries doesn't see: bool
 // [tokens, entries].

@@ -19,6 +19,9 @@ class Progress {
   // included.
   Progress(std::string unit, int64_t total);
 
+  // The task has become larger.
+  void set_total(int64_t total) { total_ = total; }
+
   // Shows `done` and `detail` ("3.1 traces/s"), at most once a second.
   void Update(int64_t done, absl::string_view detail);
   // Shows the final state, always, and ends the bar's line.
@@ -28,7 +31,7 @@ class Progress {
   void Show(int64_t done, absl::string_view detail);
 
   const std::string unit_;
-  const int64_t total_;
+  int64_t total_;
   const bool terminal_;
   absl::Time next_;
 };

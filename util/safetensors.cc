@@ -5,6 +5,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstring>
 #include <limits>
@@ -176,7 +177,14 @@ absl::Status SafetensorsFile::Parse() {
     }
     entries_[name] = *std::move(entry);
   }
-  return absl::OkStatus();
+  const char* end = data.data();
+  for (const auto& [name, entry] : entries_) {
+    end = std::max(end, entry.bytes.data() + entry.bytes.size());
+  }
+  if (end == data.data() + data.size()) return absl::OkStatus();
+  return absl::InvalidArgumentError(
+      absl::StrCat(data.data() + data.size() - end,
+                   " bytes follow the last tensor's: the header doesn't belong to this data"));
 }
 
 absl::StatusOr<const SafetensorsEntry*> SafetensorsFile::Find(absl::string_view name) const {

@@ -78,6 +78,8 @@ TEST(SafetensorsTest, LyingHeadersAreRefusedWithTheTensorAndTheValue) {
   refused("negative", R"({"t":{"dtype":"F32","shape":[-2],"data_offsets":[0,8]}})", "shape [-2]");
   refused("huge", R"({"t":{"dtype":"F32","shape":[4611686018427387904,8],"data_offsets":[0,8]}})",
           "tensor t");
+  refused("rest", R"({"t":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}})", "4 bytes follow");
+  refused("nothing", "{}", "8 bytes follow");
   refused("json", "{", "not valid JSON");
 }
 

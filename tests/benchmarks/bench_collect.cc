@@ -57,9 +57,6 @@ bf16 and in float8.
 Example:
   bench_collect --json collect.json)";
 
-// The prompts' share of the model's context; as the collector has it.
-constexpr int64_t kMaxWindow = 4096;
-
 absl::StatusOr<std::string> EmbeddedPath(const std::string& flag, const std::string& path) {
   if (!flag.empty()) return flag;
   std::error_code error;
@@ -122,7 +119,7 @@ class CollectBench {
     GeneratedPromptOptions options;
     options.count = count;
     options.seed = seed;
-    options.context_tokens = std::min(decoder_->max_model_len(), kMaxWindow) / 16 * 15;
+    options.context_tokens = std::min(decoder_->max_model_len(), kDefaultWindow) / 16 * 15;
     ASSIGN_OR_RETURN(const std::unique_ptr<PromptSource> source,
                      RetrievalPrompts(text_, text_path_, options, tokenizer_.get()));
     return AllPrompts(*source);

@@ -32,6 +32,7 @@
 #include "util/file.h"
 #include "util/head_split.h"
 #include "util/malloc_tuning.h"
+#include "util/median.h"
 #include "util/status_macros.h"
 
 ABSL_FLAG(int64_t, traces, 6, "Traces of a round, of 128 MB each.");
@@ -205,11 +206,6 @@ absl::StatusOr<Sent> SendTraces(const std::string& address, int64_t traces) {
 
 double MegabytesPerSecond(int64_t bytes, absl::Duration elapsed) {
   return static_cast<double>(bytes) / 1e6 / absl::ToDoubleSeconds(elapsed);
-}
-
-double Median(std::vector<double> values) {
-  std::sort(values.begin(), values.end());
-  return values[values.size() / 2];
 }
 
 struct Round {

@@ -25,6 +25,7 @@
 #include "util/file.h"
 #include "util/head_split.h"
 #include "util/malloc_tuning.h"
+#include "util/median.h"
 #include "util/status_macros.h"
 
 ABSL_FLAG(int64_t, traces, 12, "Traces in the store, of 128 MB each.");
@@ -45,11 +46,6 @@ Example:
 
 double MegabytesPerSecond(int64_t bytes, absl::Duration elapsed) {
   return static_cast<double>(bytes) / 1e6 / absl::ToDoubleSeconds(elapsed);
-}
-
-double Median(std::vector<double> values) {
-  std::sort(values.begin(), values.end());
-  return values[values.size() / 2];
 }
 
 class ReadBench {

@@ -10,16 +10,11 @@
 #include "absl/time/clock.h"
 #include "llm/kv_cache.h"
 #include "llm/sampling.h"
+#include "util/median.h"
 #include "util/status_macros.h"
 
 namespace kvp {
 namespace {
-
-double Median(std::vector<double> values) {
-  std::sort(values.begin(), values.end());
-  const size_t middle = values.size() / 2;
-  return values.size() % 2 == 1 ? values[middle] : (values[middle - 1] + values[middle]) / 2;
-}
 
 double ThreadCpuSeconds() {
   timespec time{};
@@ -27,7 +22,7 @@ double ThreadCpuSeconds() {
   return static_cast<double>(time.tv_sec) + 1e-9 * static_cast<double>(time.tv_nsec);
 }
 
-// What a user without a collector would do: the prompt, then its answer or a generated one.
+// What a user without a collector would do: the prompt with its answer, or then a generated one.
 absl::Status RunPlainly(const Decoder& decoder, const TokenizedPrompt& prompt,
                         const CaptureOptions& options) {
   KvCache cache = decoder.NewCache();
@@ -35,8 +30,10 @@ absl::Status RunPlainly(const Decoder& decoder, const TokenizedPrompt& prompt,
   forward.chunk_tokens = options.chunk_tokens;
   const bool forced = !prompt.continuation.empty();
   forward.logits = forced ? Decoder::Logits::kNone : Decoder::Logits::kLast;
-  ASSIGN_OR_RETURN(const at::Tensor logits, decoder.Forward(prompt.prompt, cache, forward));
-  if (forced) return decoder.Forward(prompt.continuation, cache, forward).status();
+  std::vector<int32_t> tokens = prompt.prompt;
+  tokens.insert(tokens.end(), prompt.continuation.begin(), prompt.continuation.end());
+  ASSIGN_OR_RETURN(const at::Tensor logits, decoder.Forward(tokens, cache, forward));
+  if (forced) return absl::OkStatus();
   const int64_t room = decoder.max_model_len() - static_cast<int64_t>(prompt.prompt.size());
   return Generate(decoder, cache, logits[0], std::min(room, options.max_new_tokens),
                   options.sampling, forward)

@@ -18,6 +18,7 @@
 #include "absl/strings/str_cat.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
+#include "storage/inspection.h"
 #include "storage/shard.h"
 #include "storage/test_traces.h"
 #include "tests/fault/fault_traces.h"
@@ -110,6 +111,19 @@ class FlippedBytesTest : public testing::Test {
       file.seekp(static_cast<std::streamoff>(offset));
       file.put(byte);
     }
+    // As `kvp inspect --verify` does, before a server touches the files.
+    const absl::StatusOr<Inspection> inspected = InspectShard(damaged_, /*verify=*/true);
+    const Outcome outcome = Serve(text);
+    if (absl::EndsWith(name, ".log")) {
+      const bool alarmed = !inspected.ok() || inspected->corrupt_blocks > 0;
+      EXPECT_EQ(alarmed, outcome != Outcome::kNoHarm)
+          << name << ", bit " << bit << " of byte " << offset << ": " << *text;
+    }
+    return outcome;
+  }
+
+  // What a server would make of the damaged folder.
+  Outcome Serve(std::string* text) {
     const absl::StatusOr<std::unique_ptr<Shard>> shard = Open(damaged_);
     if (!shard.ok()) {
       *text = shard.status().ToString();

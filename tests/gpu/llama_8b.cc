@@ -12,6 +12,7 @@
 #include "nlohmann/json.hpp"
 #include "util/file.h"
 #include "util/safetensors.h"
+#include "util/small_floats.h"
 #include "util/status_macros.h"
 
 namespace kvp {
@@ -26,13 +27,6 @@ constexpr uint16_t kOne = 0x3f80;
 // About what trained checkpoints have.
 constexpr float kDeviation = 0.02f;
 
-uint16_t Bfloat16(float value) {
-  uint32_t bits;
-  static_assert(sizeof(bits) == sizeof(value));
-  std::copy_n(reinterpret_cast<const char*>(&value), sizeof(bits), reinterpret_cast<char*>(&bits));
-  return static_cast<uint16_t>(bits >> 16);
-}
-
 // Bytes that all tensors of a kind share.
 class Numbers {
  public:
@@ -40,7 +34,7 @@ class Numbers {
     std::mt19937 generator(1);
     std::normal_distribution<float> normal(0, kDeviation);
     const int64_t drawn = std::min(largest, kPeriod);
-    for (int64_t i = 0; i < drawn; ++i) random_[i] = Bfloat16(normal(generator));
+    for (int64_t i = 0; i < drawn; ++i) random_[i] = Bfloat16FromFloat(normal(generator));
     for (int64_t i = drawn; i < largest; ++i) random_[i] = random_[i - drawn];
   }
 

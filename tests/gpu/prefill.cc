@@ -1,8 +1,8 @@
 #include "tests/gpu/prefill.h"
 
-#include <algorithm>
 #include <memory>
 #include <random>
+#include <vector>
 
 #include "ATen/ATen.h"
 #include "absl/functional/function_ref.h"
@@ -13,6 +13,7 @@
 #include "llm/decoder.h"
 #include "llm/kv_cache.h"
 #include "tests/gpu/device_memory.h"
+#include "util/median.h"
 #include "util/status_macros.h"
 
 namespace kvp {
@@ -36,8 +37,9 @@ absl::Status RunPlain(const Decoder& decoder, const TokenizedPrompt& prompt, int
   Decoder::ForwardOptions forward;
   forward.logits = Decoder::Logits::kNone;
   forward.chunk_tokens = chunk_tokens;
-  RETURN_IF_ERROR(decoder.Forward(prompt.prompt, cache, forward).status());
-  RETURN_IF_ERROR(decoder.Forward(prompt.continuation, cache, forward).status());
+  std::vector<int32_t> tokens = prompt.prompt;
+  tokens.insert(tokens.end(), prompt.continuation.begin(), prompt.continuation.end());
+  RETURN_IF_ERROR(decoder.Forward(tokens, cache, forward).status());
   // A copy to the host waits for all before it.
   cache.values(decoder.config().layers - 1, 0)[-1].to(at::kCPU);
   return absl::OkStatus();
@@ -55,11 +57,6 @@ absl::StatusOr<double> Seconds(absl::FunctionRef<absl::Status()> run) {
   const absl::Time start = absl::Now();
   RETURN_IF_ERROR(run());
   return absl::ToDoubleSeconds(absl::Now() - start);
-}
-
-double Median(std::vector<double> values) {
-  std::sort(values.begin(), values.end());
-  return values[values.size() / 2];
 }
 
 absl::StatusOr<PrefillResult> MeasureLength(const Decoder& decoder, const ModelInfo& model,

@@ -1,4 +1,5 @@
-// A batch gives each sequence what it gets alone, for every family.
+// For every family: a batch gives each sequence what it gets alone, and several devices give what
+// one gives.
 
 #include <algorithm>
 #include <memory>
@@ -133,9 +134,10 @@ TEST_P(BatchTest, GivesEachPromptTheTokensKeysValuesAndLogitsThatItGetsAlone) {
   }
 }
 
-TEST_P(BatchTest, SeveralDevicesGiveTheSame) {
+// cpu:0 is the same memory, but another device to torch: what goes there is copied.
+TEST_P(BatchTest, LayersSpreadOverTwoDevicesGiveTheSame) {
   Decoder::Options options;
-  options.devices = {"cpu", "cpu"};
+  options.devices = {"cpu", "cpu:0"};
   ASSERT_OK_AND_ASSIGN(const auto split, Decoder::Load(directory_, options));
   EXPECT_EQ(split->fingerprint(), decoder_->fingerprint());
   std::vector<KvCache> caches = NewCaches();
@@ -148,6 +150,22 @@ TEST_P(BatchTest, SeveralDevicesGiveTheSame) {
     EXPECT_TRUE(actual[i].equal(expected[i])) << "prompt " << i;
     ExpectSameCache(split_caches[i], caches[i]);
   }
+}
+
+// Torch refuses to compute on tensors of which some are on meta.
+TEST_P(BatchTest, ALayerOnAnotherDeviceFindsEverythingThere) {
+  Decoder::Options options;
+  options.devices = {"cpu", "meta"};
+  ASSERT_OK_AND_ASSIGN(const auto split, Decoder::Load(directory_, options));
+  KvCache cache = split->NewCache();
+  ASSERT_OK_AND_ASSIGN(const at::Tensor logits,
+                       split->Forward(prompts_[2], cache, AllLogits(/*chunk_tokens=*/16)));
+  EXPECT_TRUE(logits.is_meta());
+  EXPECT_EQ(logits.size(0), prompts_[2].size());
+  const int64_t last = split->config().layers - 1;
+  EXPECT_TRUE(cache.keys(0, 0).is_cpu());
+  EXPECT_TRUE(cache.keys(last, 0).is_meta());
+  EXPECT_EQ(cache.length(last, 0), prompts_[2].size());
 }
 
 TEST_P(BatchTest, AThinnedOutSequenceGoesTogetherWithWholeOnes) {

@@ -16,10 +16,12 @@ BlockFetcher::~BlockFetcher() {
   for (std::thread& thread : threads_) thread.join();
 }
 
-void BlockFetcher::Ask(const BlockKey& key) {
+void BlockFetcher::Ask(const BlockKey& key, int64_t bytes) {
   Place place;
   place.fetched = std::make_unique<Fetched>();
   place.fetched->key = key;
+  place.fetched->bytes = bytes;
+  outstanding_bytes_ += bytes;
   absl::MutexLock lock(&mutex_);
   places_.push_back(std::move(place));
   ++asked_;
@@ -36,6 +38,7 @@ std::unique_ptr<BlockFetcher::Fetched> BlockFetcher::Next() {
   places_.pop_front();
   --begun_;
   ++given_;
+  outstanding_bytes_ -= fetched->bytes;
   return fetched;
 }
 

@@ -4,6 +4,7 @@
 #define KVP_STORAGE_BLOCK_FETCHER_H_
 
 #include <cstddef>
+#include <cstdint>
 #include <deque>
 #include <functional>
 #include <memory>
@@ -25,6 +26,7 @@ class BlockFetcher {
  public:
   struct Fetched {
     BlockKey key;
+    int64_t bytes = 0;
     rocksdb::Status status;
     rocksdb::PinnableSlice encoded;
   };
@@ -35,9 +37,11 @@ class BlockFetcher {
   // Drops what was asked for.
   ~BlockFetcher();
 
-  void Ask(const BlockKey& key);
-  // Blocks asked for and not yet given out.
+  // `bytes` is the block's size.
+  void Ask(const BlockKey& key, int64_t bytes);
+  // Blocks asked for and not yet given out, and their sizes.
   size_t outstanding() const { return asked_ - given_; }
+  int64_t outstanding_bytes() const { return outstanding_bytes_; }
   // Waits for the next of them; there must be one.
   std::unique_ptr<Fetched> Next();
 
@@ -52,6 +56,7 @@ class BlockFetcher {
   const Read read_;
   size_t asked_ = 0;
   size_t given_ = 0;
+  int64_t outstanding_bytes_ = 0;
   absl::Mutex mutex_;
   // Those outstanding, in order; the first `begun_` have a thread or are done.
   std::deque<Place> places_ ABSL_GUARDED_BY(mutex_);

@@ -1,18 +1,7 @@
 // CommitList: which traces a shard has committed, kept apart from its database, so that a damaged
 // database can't lose one without a word.
 //
-// File "commits" in the shard's folder, integers little-endian:
-//
-//   offset       bytes  field
-//        0           4  magic "KVPC"
-//        4           1  version, 1
-//        5           3  0
-//        8 + 20 i   16  trace id
-//       24 + 20 i    4  CRC32C of the id
-//
-// Rationale. A write-ahead log with a damaged record looks like one whose end a crash has cut off,
-// and a manifest likewise: only another file can tell. Each entry has its checksum, so that damage
-// to this file costs the entries it hits and raises no false alarm.
+// File "commits" in the shard's folder, described in FORMAT.md.
 
 #ifndef KVP_STORAGE_COMMIT_LIST_H_
 #define KVP_STORAGE_COMMIT_LIST_H_

@@ -1,40 +1,4 @@
-// Encoding of a head block, version 2. Integers are little-endian.
-//
-//   offset  bytes  field
-//        0      4  magic "KVPB"
-//        4      1  version, 2
-//        5      1  dtype of keys and values: 1 = bf16, 2 = float8 e4m3 with scales
-//        6      1  dtype of labels: 1 = fp16
-//        7      1  dtype of queries: 0 = there are none, 1 = bf16
-//        8      4  layer
-//       12      4  kv_head
-//       16     16  trace id
-//       32      4  block: its number within the trace and head
-//       36      4  first_token
-//       40      4  tokens, 1 … kMaxBlockTokens
-//       44      4  head_dim, 1 … kMaxHeadDim
-//       48      4  cuts, 0 … kMaxCuts
-//       52      4  query_heads, 1 … kMaxQueryHeads; 0 where there are no queries
-//       56      4  payload bytes P
-//       60      4  CRC32C of bytes [0, 60)
-//       64      P  payload, one after the other:
-//                    scales of keys     fp32 [head_dim], with float8 alone
-//                    scales of values   the same
-//                    keys               [tokens, head_dim]
-//                    values             [tokens, head_dim]
-//                    labels             [cuts, tokens]
-//                    queries            [query_heads, tokens, head_dim]
-//   64 + P      4  CRC32C of bytes [0, 64 + P)
-//
-// Rationale. A block says by itself which block of which trace it is, so that one that was stored
-// under a wrong key, or found in a damaged file, is recognised. The header has a checksum of its
-// own: sizes are believed, and a corrupt block's key reported, only where that is right. The
-// payload's length follows from the sizes; it is written all the same, so that a reader may skip a
-// block of a version or dtype that it doesn't know. The last checksum covers everything before it,
-// so that no bit of a block is unprotected. Each tensor is contiguous: a reader that wants K alone
-// reads one range. The payload isn't compressed: mantissas of activations are close to noise.
-// Channels of K differ in size by orders of magnitude, and float8 has only 4 bits of exponent:
-// hence a scale for each; in a block of hundreds of tokens they take next to nothing.
+// The encoding is described in FORMAT.md: table, limits and rationale.
 
 #include "storage/head_block.h"
 

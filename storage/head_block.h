@@ -2,7 +2,7 @@
 // one (trace, layer, KV head). It is the unit of storage and of sending, and the only format in
 // which traces' tensors are kept. Free of torch.
 //
-// The encoding is described as a byte table in head_block.cc.
+// The encoding is described as a byte table in FORMAT.md.
 
 #ifndef KVP_STORAGE_HEAD_BLOCK_H_
 #define KVP_STORAGE_HEAD_BLOCK_H_

@@ -1,8 +1,10 @@
 // Messages that no client of ours sends: each is refused by name, and nothing of it is stored.
 
+#include <filesystem>
 #include <functional>
 #include <memory>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "absl/time/clock.h"
@@ -10,12 +12,14 @@
 #include "grpcpp/generic/generic_stub.h"
 #include "grpcpp/grpcpp.h"
 #include "gtest/gtest.h"
+#include "proto/admin.grpc.pb.h"
 #include "proto/ingest.grpc.pb.h"
 #include "proto/read.grpc.pb.h"
 #include "storage/channel.h"
 #include "storage/grpc_status.h"
 #include "storage/test_cluster.h"
 #include "storage/test_traces.h"
+#include "util/crc32c.h"
 #include "util/status_matchers.h"
 
 namespace kvp {
@@ -68,6 +72,13 @@ class HostileMessagesTest : public testing::Test {
     while (stream->Read(&response)) {
     }
     return FromGrpc(stream->Finish(), "ingest");
+  }
+
+  // The block with the right checksum of its header.
+  static std::string Signed(std::string block) {
+    const uint32_t crc = Crc32c(absl::string_view(block).substr(0, 60));
+    for (int i = 0; i < 4; ++i) block[60 + i] = static_cast<char>(crc >> (8 * i));
+    return block;
   }
 
   void ExpectRefused(const std::vector<IngestRequest>& requests, const std::string& field) {
@@ -132,6 +143,145 @@ TEST_F(HostileMessagesTest, BlocksThatMakeNoSenseAreRefused) {
   block.keys.resize(32);
   block.values.resize(32);
   ExpectRefused({Hello(), Block(EncodeHeadBlock(block).value())}, "head_dim is 4");
+}
+
+// Headers whose checksum is right and whose sizes are not.
+TEST_F(HostileMessagesTest, BlocksThatLieAboutTheirSizesAreRefused) {
+  const std::string encoded = EncodeHeadBlock(TestBlocks(1, 4, 4)[0]).value();
+  const auto with_header = [&encoded](size_t offset, uint32_t value) {
+    std::string block = encoded;
+    for (int i = 0; i < 4; ++i) block[offset + i] = static_cast<char>(value >> (8 * i));
+    return Signed(std::move(block));
+  };
+  struct Lie {
+    size_t offset;
+    uint32_t value;
+    const char* field;
+  };
+  const Lie lies[] = {
+      {8, 0xffffffff, "layer is -1"},
+      {12, 0x80000000, "kv_head is -2147483648"},
+      {32, 0xffffffff, "block is -1"},
+      {36, 0x7fffffff, "first_token is 2147483647"},
+      {40, 0, "tokens is 0"},
+      {40, 0x7fffffff, "tokens is 2147483647"},
+      {40, 3, "payload bytes is"},
+      {44, 0, "head_dim is 0"},
+      {44, 0x40000000, "head_dim is 1073741824"},
+      {48, 0xffffffff, "cuts is -1"},
+      {48, 257, "cuts is 257"},
+      {52, 1, "dtype of queries"},
+      {52, 0x10000000, "query_heads is 268435456"},
+      {56, 0, "payload bytes is 0"},
+      {56, 0xffffffff, "payload bytes is 4294967295"},
+  };
+  for (const Lie& lie : lies) {
+    ExpectRefused({Hello(), Block(with_header(lie.offset, lie.value))}, lie.field);
+  }
+  // The largest sizes that a header may name, together far above what a block may have.
+  std::string block = encoded;
+  const std::pair<size_t, uint32_t> largest[] = {
+      {40, kMaxBlockTokens},
+      {44, kMaxHeadDim},
+      {48, kMaxCuts},
+      {56, 2 * kMaxBlockTokens * (2 * kMaxHeadDim + kMaxCuts)}};
+  for (const auto& [offset, value] : largest) {
+    for (int i = 0; i < 4; ++i) block[offset + i] = static_cast<char>(value >> (8 * i));
+  }
+  ExpectRefused({Hello(), Block(Signed(std::move(block)))}, "encoded size");
+}
+
+TEST_F(HostileMessagesTest, BlocksOfUnknownDtypesAreRefused) {
+  const std::string encoded = EncodeHeadBlock(TestBlocks(1, 4, 4)[0]).value();
+  const std::pair<size_t, const char*> fields[] = {
+      {5, "dtype of keys and values"}, {6, "dtype of labels"}, {7, "dtype of queries"}};
+  for (const auto& [offset, field] : fields) {
+    for (const int dtype : {9, 255}) {
+      std::string block = encoded;
+      block[offset] = static_cast<char>(dtype);
+      ExpectRefused({Hello(), Block(Signed(std::move(block)))}, field);
+    }
+  }
+}
+
+TEST_F(HostileMessagesTest, NamesThatLeadElsewhereAreRefused) {
+  for (const std::string& name :
+       std::vector<std::string>{"../../etc/passwd", "/etc/passwd", "..", ".", "a\\b", "a/b", "a\nb",
+                                "\x1b[2J", std::string("a\0b", 3)}) {
+    SCOPED_TRACE(name);
+    IngestRequest commit;
+    commit.set_sequence(1);
+    *commit.mutable_commit() = TestRecord(1, 4, "train");
+    commit.mutable_commit()->set_task(name);
+    ExpectRefused({Hello(), commit}, "task is");
+    *commit.mutable_commit() = TestRecord(1, 4, name);
+    ExpectRefused({Hello(), commit}, "split is");
+    IngestRequest hello = Hello();
+    hello.mutable_hello()->mutable_model()->set_name(name);
+    ExpectRefused({hello}, "model.name is");
+    hello = Hello();
+    hello.mutable_hello()->mutable_model()->set_fingerprint(name);
+    ExpectRefused({hello}, "model.fingerprint is");
+
+    grpc::ClientContext context;
+    CheckpointRequest request;
+    request.set_name(name);
+    CheckpointResponse response;
+    EXPECT_THAT(FromGrpc(ShardAdmin::NewStub(channel_)->Checkpoint(&context, request, &response),
+                         "checkpoint"),
+                StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("name")));
+  }
+  EXPECT_FALSE(std::filesystem::exists(cluster_->dir(0) + "/checkpoints"));
+}
+
+TEST_F(HostileMessagesTest, RecordsOfOtherRunsAreRefused) {
+  IngestRequest commit;
+  commit.set_sequence(1);
+  *commit.mutable_commit() = TestRecord(1, 4, "train");
+  commit.mutable_commit()->mutable_model()->set_fingerprint("another");
+  ExpectRefused({Hello(), commit}, "model.fingerprint is another");
+  *commit.mutable_commit() = TestRecord(1, 4, "train");
+  commit.mutable_commit()->mutable_model()->set_head_dim(16);
+  ExpectRefused({Hello(), commit}, "model.head_dim is 16");
+  IngestRequest resume;
+  for (const size_t bytes : {0, 15, 17, 1000}) {
+    resume.set_resume(std::string(bytes, 'x'));
+    ExpectRefused({Hello(), resume}, "resume: trace_id has");
+  }
+  resume.set_resume(std::string(16, 'x'));
+  ExpectRefused({resume}, "hello");
+  // A trace that isn't there has no blocks.
+  EXPECT_OK(Converse({Hello(), resume}));
+}
+
+TEST_F(HostileMessagesTest, AbsurdRecordsAreRefused) {
+  const auto expect_refused = [this](const std::function<void(TraceRecord*)>& change,
+                                     const std::string& field) {
+    IngestRequest commit;
+    commit.set_sequence(1);
+    *commit.mutable_commit() = TestRecord(1, 4, "train");
+    change(commit.mutable_commit());
+    ExpectRefused({Hello(), commit}, field);
+  };
+  expect_refused([](TraceRecord* record) { record->set_prompt_tokens(-1); }, "prompt_tokens is -1");
+  expect_refused([](TraceRecord* record) { record->set_continuation_tokens(INT32_MAX); },
+                 "token_ids' size");
+  expect_refused([](TraceRecord* record) { record->set_entries(1000); }, "entries is 1000");
+  expect_refused([](TraceRecord* record) { record->set_blocks(-1); }, "blocks is -1");
+  expect_refused([](TraceRecord* record) { record->set_recorded_query_heads(1 << 20); },
+                 "recorded_query_heads is");
+  expect_refused(
+      [](TraceRecord* record) { record->set_kv_dtype(static_cast<TraceRecord::KvDtype>(7)); },
+      "kv_dtype is 7");
+  expect_refused([](TraceRecord* record) { record->add_cuts(1); }, "cuts: a cut is 1");
+  expect_refused([](TraceRecord* record) { record->set_task(std::string(257, 'x')); },
+                 "task has 257 bytes");
+  expect_refused(
+      [](TraceRecord* record) {
+        record->clear_cuts();
+        for (int i = 0; i < kMaxCuts + 1; ++i) record->add_cuts(i + 1);
+      },
+      "cuts' size");
 }
 
 TEST_F(HostileMessagesTest, RecordsThatMakeNoSenseAreRefused) {

@@ -49,6 +49,8 @@ Examples:
   kvp inspect /data/shard0 --compact
   kvp inspect /data/shard0 --drop-run
   kvp inspect 127.0.0.1:7000 --checkpoint before-retraining
+  kvp inspect 10.0.0.7:7000 --checkpoint before-retraining --tls-cert client.pem \
+    --tls-key client.key --tls-ca ca.pem
   kvp inspect out/quickstart/agents.safetensors
 
 Exit status: 0 done, 1 failed or corrupt blocks found, 2 wrong usage.)";

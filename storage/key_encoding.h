@@ -1,4 +1,5 @@
 // Keys and small values of a shard's column families: the one place where they are encoded.
+// FORMAT.md describes them and says why.
 
 #ifndef KVP_STORAGE_KEY_ENCODING_H_
 #define KVP_STORAGE_KEY_ENCODING_H_
@@ -12,12 +13,7 @@
 
 namespace kvp {
 
-// Key of a block's bytes: epoch (8) · layer (4) · kv_head (4) · trace id (16) · block (4), integers
-// big-endian, so that keys compare as their fields do.
-//
-// Rationale: an epoch is what was written together. Its blocks are sorted once, when they are
-// written, into a range of keys that no other epoch touches, so that nothing is ever merged with
-// them: a byte is written once. Within an epoch one head's blocks are one contiguous range.
+// Key of a block's bytes. An epoch is what was written together.
 struct BlockKey {
   uint64_t epoch = 0;
   HeadBlockKey block;
@@ -28,8 +24,7 @@ std::string EncodeEpoch(uint64_t epoch);
 // DATA_LOSS where the bytes are no such key.
 absl::StatusOr<BlockKey> DecodeBlockKey(absl::string_view bytes);
 
-// Key of a block's entry in the index: trace id (16) · layer (4) · kv_head (4) · block (4): what a
-// trace has is one contiguous range.
+// Key of a block's entry in the index: what a trace has is one contiguous range.
 std::string EncodeIndexKey(const HeadBlockKey& key);
 absl::StatusOr<HeadBlockKey> DecodeIndexKey(absl::string_view bytes);
 // What all index keys of a trace, or of a head in a trace, begin with.
@@ -50,7 +45,6 @@ struct IndexEntry {
   uint64_t epoch = 0;
 };
 
-// The fields in order, big-endian: five of 4 bytes, two of 8.
 std::string EncodeIndexEntry(const IndexEntry& entry);
 // DATA_LOSS where the bytes are no such entry.
 absl::StatusOr<IndexEntry> DecodeIndexEntry(absl::string_view bytes);

@@ -43,6 +43,8 @@ ABSL_FLAG(
     int, write_buffer_mib, 64,
     "Blocks that went through the log and are held in memory, in MiB, before they are written "
     "to a file.");
+ABSL_FLAG(bool, direct_io, true,
+          "Read tables and write sorted files past the page cache, where the file system can.");
 ABSL_FLAG(int, queue_mib, 64,
           "Blocks received but not yet written, in MiB, before reading pauses.");
 ABSL_FLAG(
@@ -79,6 +81,7 @@ kvp::ShardServer::Options OptionsFromFlags() {
   options.shard.sweep_older_than = absl::GetFlag(FLAGS_sweep_older_than);
   options.shard.sorted_file_bytes = int64_t{absl::GetFlag(FLAGS_sorted_file_kib)} << 10;
   options.shard.write_buffer_bytes = int64_t{absl::GetFlag(FLAGS_write_buffer_mib)} << 20;
+  options.shard.direct_io = absl::GetFlag(FLAGS_direct_io);
   options.queue.capacity_bytes = int64_t{absl::GetFlag(FLAGS_queue_mib)} << 20;
   return options;
 }

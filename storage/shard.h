@@ -1,19 +1,11 @@
 // Shard: the traces of a contiguous range of heads, on one disk, in one RocksDB.
 //
-//   column family   key                                          value
-//   default         "identity"                                   ShardIdentity
-//   blocks          epoch · layer · kv_head · trace id · block   encoded head block
-//   index           trace id · layer · kv_head · block           IndexEntry; what has none is
-//   nowhere records         trace id                                     TraceRecord: the commit
+// FORMAT.md describes its folder.
 //
-// Keys and index entries are encoded in key_encoding.h.
-//
-// Beside it, file "commits" lists the committed traces (storage/commit_list.h).
-//
-// Blocks come in batches. A large batch is an epoch of its own: it is sorted and written as one
-// file, which becomes part of the database, so that every byte is written once, at the speed of the
-// disk. Small ones go through the write-ahead log and are sorted in memory, together an epoch as
-// large as the write buffer: written twice, but without a file for each.
+// Blocks come in batches. A large batch is an epoch of its own: it is sorted and written as one or
+// two files, which become part of the database, so that every byte is written once, at the speed of
+// the disk. Small ones go through the write-ahead log and are sorted in memory, together an epoch
+// as large as the write buffer: written twice, but without a file for each.
 
 #ifndef KVP_STORAGE_SHARD_H_
 #define KVP_STORAGE_SHARD_H_
@@ -75,6 +67,9 @@ class Shard {
     // Batches of at least this many bytes become a sorted file.
     int64_t sorted_file_bytes = int64_t{4} << 20;
     int64_t write_buffer_bytes = int64_t{64} << 20;
+    // Tables are read, and sorted files written, past the page cache, where the file system can do
+    // that and `env` is null: a shard is larger than memory, and a pass over it reads a block once.
+    bool direct_io = true;
     // What the files are written through, for tests of faults: must outlive the shard. Null: the
     // system's.
     rocksdb::Env* env = nullptr;
@@ -153,7 +148,7 @@ class Shard {
     // Where set, the scan begins after this block.
     std::optional<HeadBlockKey> after;
     // That read ahead of `consume`.
-    int threads = 2;
+    int threads = 4;
   };
   // The head's blocks of the traces that were committed when the scan began. An error of `consume`
   // ends the scan.
@@ -213,6 +208,8 @@ class Shard {
   absl::Status LoadIdentity();
   absl::Status LoadCommitted();
   rocksdb::Env* Environment() const;
+  // Whether the folder's files can be opened past the page cache.
+  bool CanDoDirectIo() const;
   // Removes what a crash in the middle of a write has left.
   absl::Status Recover();
   // Removes the epoch's blocks that have no entry: only the last sorted file can have been added
@@ -245,9 +242,10 @@ class Shard {
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(write_mutex_);
   absl::Status StoreSorted(std::vector<NewBlock>& blocks)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(write_mutex_);
-  // Ascending keys, and values.
-  absl::Status AddSortedFile(uint64_t epoch,
-                             const std::vector<std::pair<std::string, absl::string_view>>& sorted);
+  using SortedBlocks = absl::Span<const std::pair<std::string, absl::string_view>>;
+  // Ascending keys, and values, as one or two files.
+  absl::Status AddSortedFiles(uint64_t epoch, SortedBlocks sorted);
+  absl::Status WriteSortedFile(const std::string& path, SortedBlocks sorted) const;
   absl::Status CheckRoom(int64_t bytes) const;
   void MeasureDisk() const;
   // To be called before looking at the index in order to write. Ends what a failed write has left:
@@ -263,6 +261,7 @@ class Shard {
   const Options options_;
   // Set once RocksDB has stopped over a failed write, be it that it could go on since.
   const std::shared_ptr<std::atomic<bool>> stopped_once_;
+  bool direct_io_ = false;
   std::unique_ptr<rocksdb::DB> db_;
   // Owned by db_; destroyed before it.
   rocksdb::ColumnFamilyHandle* default_ = nullptr;

@@ -1,7 +1,10 @@
 #include "storage/shard_checks.h"
 
+#include <algorithm>
 #include <cstdint>
 
+#include "absl/strings/ascii.h"
+#include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "absl/strings/string_view.h"
@@ -21,10 +24,25 @@ absl::Status CheckRange(absl::string_view field, int64_t value, int64_t least, i
       absl::StrCat(field, " is ", value, ", not between ", least, " and ", most));
 }
 
-absl::Status CheckName(absl::string_view field, absl::string_view value) {
-  if (!value.empty() && value.size() <= kMaxNameBytes) return absl::OkStatus();
+// Names end up in logs, on terminals and in other programs' file names: nothing in them may lead
+// elsewhere.
+absl::Status CheckPlain(absl::string_view field, absl::string_view value) {
+  const bool plain =
+      value != "." && value != ".." && std::none_of(value.begin(), value.end(), [](char c) {
+        return c == '/' || c == '\\' || absl::ascii_iscntrl(c);
+      });
+  if (plain) return absl::OkStatus();
   return absl::InvalidArgumentError(
-      absl::StrCat(field, " has ", value.size(), " bytes, not between 1 and ", kMaxNameBytes));
+      absl::StrCat(field, " is \"", absl::Utf8SafeCEscape(value),
+                   "\": a name has no slashes or control characters"));
+}
+
+absl::Status CheckName(absl::string_view field, absl::string_view value) {
+  if (value.empty() || value.size() > kMaxNameBytes) {
+    return absl::InvalidArgumentError(
+        absl::StrCat(field, " has ", value.size(), " bytes, not between 1 and ", kMaxNameBytes));
+  }
+  return CheckPlain(field, value);
 }
 
 template <typename Value>
@@ -38,6 +56,7 @@ absl::Status CheckSame(absl::string_view field, const Value& value, const Value&
 
 absl::Status CheckModel(const ModelInfo& model) {
   RETURN_IF_ERROR(CheckName("model.fingerprint", model.fingerprint()));
+  if (!model.name().empty()) RETURN_IF_ERROR(CheckName("model.name", model.name()));
   RETURN_IF_ERROR(CheckRange("model.layers", model.layers(), 1, kMaxLayers));
   RETURN_IF_ERROR(CheckRange("model.kv_heads", model.kv_heads(), 1, kMaxHeads));
   RETURN_IF_ERROR(CheckRange("model.head_dim", model.head_dim(), 1, kMaxHeadDim));

@@ -1,8 +1,11 @@
 // How a shard is opened, and what it says of damaged files then.
 
+#include <fcntl.h>
 #include <sys/resource.h>
+#include <unistd.h>
 
 #include <algorithm>
+#include <cerrno>
 #include <iterator>
 #include <memory>
 #include <optional>
@@ -16,6 +19,7 @@
 #include "absl/strings/str_join.h"
 #include "absl/time/clock.h"
 #include "absl/time/time.h"
+#include "rocksdb/cache.h"
 #include "rocksdb/db.h"
 #include "rocksdb/env.h"
 #include "rocksdb/filter_policy.h"
@@ -35,25 +39,30 @@ namespace {
 constexpr char kBlocks[] = "blocks";
 constexpr char kIndex[] = "index";
 constexpr char kRecords[] = "records";
+// For entries of the index and records, of all column families together.
+constexpr size_t kCacheBytes = size_t{32} << 20;
 constexpr uint64_t kMaxWalBytes = uint64_t{512} << 20;
 // Of a reader, while a server has the shard open.
 constexpr int kReaderTries = 10;
 constexpr absl::Duration kReaderPause = absl::Milliseconds(20);
 
-rocksdb::ColumnFamilyOptions SmallFamilyOptions() {
+rocksdb::ColumnFamilyOptions SmallFamilyOptions(const std::shared_ptr<rocksdb::Cache>& cache) {
   rocksdb::ColumnFamilyOptions options;
   options.compression = rocksdb::kNoCompression;
   rocksdb::BlockBasedTableOptions table;
+  table.block_cache = cache;
   table.filter_policy.reset(rocksdb::NewBloomFilterPolicy(10, false));
   options.table_factory.reset(rocksdb::NewBlockBasedTableFactory(table));
   return options;
 }
 
-rocksdb::ColumnFamilyOptions BlocksFamilyOptions(int64_t write_buffer_bytes) {
-  rocksdb::ColumnFamilyOptions options = SmallFamilyOptions();
+rocksdb::ColumnFamilyOptions BlocksFamilyOptions(const std::shared_ptr<rocksdb::Cache>& cache,
+                                                 int64_t write_buffer_bytes) {
+  rocksdb::ColumnFamilyOptions options = SmallFamilyOptions(cache);
   options.write_buffer_size = write_buffer_bytes;
   options.max_write_buffer_number = 3;
   rocksdb::BlockBasedTableOptions table;
+  table.block_cache = cache;
   // The cheapest: every block has a checksum of its own, which its reader checks.
   table.checksum = rocksdb::kXXH3;
   // Nobody asks for a key that isn't there, nor reads on behind one.
@@ -79,10 +88,11 @@ class StopListener final : public rocksdb::EventListener {
 };
 
 std::vector<rocksdb::ColumnFamilyDescriptor> Families(int64_t write_buffer_bytes) {
-  return {{rocksdb::kDefaultColumnFamilyName, SmallFamilyOptions()},
-          {kBlocks, BlocksFamilyOptions(write_buffer_bytes)},
-          {kIndex, SmallFamilyOptions()},
-          {kRecords, SmallFamilyOptions()}};
+  const std::shared_ptr<rocksdb::Cache> cache = rocksdb::NewLRUCache(kCacheBytes);
+  return {{rocksdb::kDefaultColumnFamilyName, SmallFamilyOptions(cache)},
+          {kBlocks, BlocksFamilyOptions(cache, write_buffer_bytes)},
+          {kIndex, SmallFamilyOptions(cache)},
+          {kRecords, SmallFamilyOptions(cache)}};
 }
 
 // RocksDB keeps every table open, and there is one for every few megabytes.
@@ -242,8 +252,21 @@ rocksdb::Env* Shard::Environment() const {
   return options_.env != nullptr ? options_.env : rocksdb::Env::Default();
 }
 
+bool Shard::CanDoDirectIo() const {
+  // A database's first file; before there is one, any.
+  int file = open((options_.dir + "/CURRENT").c_str(), O_RDONLY | O_DIRECT | O_CLOEXEC);
+  if (file < 0 && errno == ENOENT) {
+    file = open(options_.dir.c_str(), O_TMPFILE | O_RDWR | O_DIRECT | O_CLOEXEC, 0600);
+  }
+  if (file < 0) return false;
+  close(file);
+  return true;
+}
+
 absl::Status Shard::OpenDatabase(bool read_only) {
+  direct_io_ = options_.direct_io && options_.env == nullptr && CanDoDirectIo();
   rocksdb::DBOptions db_options;
+  db_options.use_direct_reads = direct_io_;
   db_options.create_if_missing = true;
   db_options.create_missing_column_families = true;
   db_options.max_background_jobs = 2;

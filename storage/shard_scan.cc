@@ -22,8 +22,8 @@
 namespace kvp {
 namespace {
 
-// Blocks that a scan reads ahead: of 512 KiB, 4 MiB.
-constexpr size_t kBlocksAhead = 8;
+// What a scan reads ahead.
+constexpr int64_t kAheadBytes = int64_t{4} << 20;
 
 }  // namespace
 
@@ -154,8 +154,10 @@ absl::Status Shard::ScanHead(HeadId head, const ScanOptions& options,
       next.block = key.block + 1;
       next_token = int64_t{entry.first_token} + entry.tokens;
       if (!wanted(key)) continue;
-      fetcher.Ask({entry.epoch, key});
-      if (fetcher.outstanding() > kBlocksAhead) RETURN_IF_ERROR(give());
+      fetcher.Ask({entry.epoch, key}, entry.encoded_bytes);
+      while (fetcher.outstanding() > 1 && fetcher.outstanding_bytes() > kAheadBytes) {
+        RETURN_IF_ERROR(give());
+      }
     }
     RETURN_IF_ERROR(FromRocksdb(index->status(), absl::StrCat(options_.dir, ": index")));
     if (next_token != trace.entries) RETURN_IF_ERROR(report_missing());

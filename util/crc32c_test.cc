@@ -31,5 +31,22 @@ TEST(Crc32cTest, PortableAndHardwareAgreeAtEveryLengthAndSplit) {
   }
 }
 
+// Long enough for several lanes side by side.
+TEST(Crc32cTest, PortableAndHardwareAgreeOnLongData) {
+  std::mt19937 random(8);
+  std::string data(60'000, 0);
+  for (char& byte : data) byte = static_cast<char>(random());
+  const absl::string_view view = data;
+  for (const size_t size : {12'287, 12'288, 12'289, 24'576, 36'900, 60'000}) {
+    for (const size_t begin : {0, 1, 7}) {
+      const absl::string_view part = view.substr(begin, size - begin);
+      for (const uint32_t before : {0u, 0x8a9136aau}) {
+        EXPECT_EQ(Crc32c(part, before), internal::Crc32cPortable(part, before))
+            << begin << " to " << size;
+      }
+    }
+  }
+}
+
 }  // namespace
 }  // namespace kvp

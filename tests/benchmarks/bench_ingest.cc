@@ -37,6 +37,14 @@
 
 ABSL_FLAG(int64_t, traces, 6, "Traces of a round, of 128 MB each.");
 ABSL_FLAG(int64_t, rounds, 3, "Rounds of raw writing, gRPC echo and ingestion, in turn.");
+// The layouts among which the shard's defaults were chosen.
+ABSL_FLAG(int64_t, batch_mib, kvp::IngestQueue::Options().batch_bytes >> 20,
+          "MiB that the shard makes durable with one sync.");
+ABSL_FLAG(int64_t, sorted_file_kib, kvp::Shard::Options().sorted_file_bytes >> 10,
+          "As kvp serve's; a very large one sends everything through the log.");
+ABSL_FLAG(bool, direct_io, kvp::Shard::Options().direct_io, "As kvp serve's.");
+ABSL_FLAG(int64_t, block_tokens, kvp::kStoreBenchBlockTokens,
+          "Tokens of a block: 512 are half a MiB.");
 ABSL_FLAG(std::string, json, "", "Write the results to this file.");
 
 namespace kvp {
@@ -166,6 +174,9 @@ absl::Status ServeShard(const std::string& dir, const std::function<void(int)>& 
   TuneMallocForLargeBuffers();
   ShardServer::Options options;
   options.shard.dir = dir;
+  options.shard.sorted_file_bytes = absl::GetFlag(FLAGS_sorted_file_kib) << 10;
+  options.shard.direct_io = absl::GetFlag(FLAGS_direct_io);
+  options.queue.batch_bytes = absl::GetFlag(FLAGS_batch_mib) << 20;
   ASSIGN_OR_RETURN(std::unique_ptr<ShardServer> server, ShardServer::Start(options));
   run(server->port());
   return absl::OkStatus();
@@ -185,7 +196,8 @@ absl::StatusOr<Sent> SendTraces(const std::string& address, int64_t traces) {
   Sent sent;
   const absl::Time begin = absl::Now();
   for (int64_t i = 0; i < traces; ++i) {
-    RETURN_IF_ERROR(WriteStoreBenchTrace(*writer, static_cast<uint32_t>(i)));
+    RETURN_IF_ERROR(WriteStoreBenchTrace(*writer, static_cast<uint32_t>(i),
+                                         static_cast<int32_t>(absl::GetFlag(FLAGS_block_tokens))));
   }
   sent.elapsed = absl::Now() - begin;
   sent.bytes = writer->acknowledged_bytes();
@@ -285,6 +297,10 @@ absl::Status Run() {
   json["raw_file_mb_per_s"] = Median(raw);
   json["grpc_echo_mb_per_s"] = Median(echo);
   json["window_bytes"] = kWindowBytes;
+  json["batch_mib"] = absl::GetFlag(FLAGS_batch_mib);
+  json["sorted_file_kib"] = absl::GetFlag(FLAGS_sorted_file_kib);
+  json["direct_io"] = absl::GetFlag(FLAGS_direct_io);
+  json["block_tokens"] = absl::GetFlag(FLAGS_block_tokens);
   json["traces"] = absl::GetFlag(FLAGS_traces);
   json["rounds"] = rounds;
   std::cout << absl::StreamFormat(
@@ -307,6 +323,13 @@ int main(int argc, char** argv) {
   }
   if (absl::GetFlag(FLAGS_traces) < 1 || absl::GetFlag(FLAGS_rounds) < 1) {
     return kvp::UsageError("--traces and --rounds must be positive");
+  }
+  if (absl::GetFlag(FLAGS_batch_mib) < 1 || absl::GetFlag(FLAGS_sorted_file_kib) < 1) {
+    return kvp::UsageError("--batch-mib and --sorted-file-kib must be positive");
+  }
+  const int64_t block_tokens = absl::GetFlag(FLAGS_block_tokens);
+  if (block_tokens < 1 || kvp::kStoreBenchTokens % block_tokens != 0) {
+    return kvp::UsageError(absl::StrCat("--block-tokens must divide ", kvp::kStoreBenchTokens));
   }
   return kvp::ExitStatus(kvp::Run());
 }

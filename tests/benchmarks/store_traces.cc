@@ -8,13 +8,6 @@
 #include "util/status_macros.h"
 
 namespace kvp {
-namespace {
-
-// As the collector cuts them: half a MiB.
-constexpr int32_t kBlockTokens = 512;
-
-}  // namespace
-
 ModelInfo StoreBenchModel() {
   ModelInfo model;
   model.set_name("store_benchmark");
@@ -26,17 +19,15 @@ ModelInfo StoreBenchModel() {
   return model;
 }
 
-absl::Status WriteStoreBenchTrace(TraceWriter& writer, uint32_t number) {
+absl::Status WriteStoreBenchTrace(TraceWriter& writer, uint32_t number, int32_t block_tokens) {
   const ModelInfo model = StoreBenchModel();
-  static const std::string& kv =
-      *new std::string(RandomBytes(int64_t{2} * kBlockTokens * model.head_dim(), 1));
-  static const std::string& labels =
-      *new std::string(RandomBytes(int64_t{2} * kBlockTokens * kStoreBenchCuts, 2));
+  const std::string kv = RandomBytes(int64_t{2} * block_tokens * model.head_dim(), 1);
+  const std::string labels = RandomBytes(int64_t{2} * block_tokens * kStoreBenchCuts, 2);
   TraceId id{};
   for (int i = 0; i < 4; ++i) id[i] = static_cast<uint8_t>(number >> (24 - 8 * i));
   HeadBlock block;
   block.key.trace_id = id;
-  block.tokens = kBlockTokens;
+  block.tokens = block_tokens;
   block.head_dim = model.head_dim();
   block.cuts = kStoreBenchCuts;
   block.keys = kv;
@@ -44,9 +35,9 @@ absl::Status WriteStoreBenchTrace(TraceWriter& writer, uint32_t number) {
   block.labels = labels;
   for (int32_t layer = 0; layer < model.layers(); ++layer) {
     for (int32_t head = 0; head < model.kv_heads(); ++head) {
-      for (int32_t first = 0; first < kStoreBenchTokens; first += kBlockTokens) {
+      for (int32_t first = 0; first < kStoreBenchTokens; first += block_tokens) {
         block.key.head = {layer, head};
-        block.key.block = first / kBlockTokens;
+        block.key.block = first / block_tokens;
         block.first_token = first;
         RETURN_IF_ERROR(writer.Add(block));
       }

@@ -16,9 +16,13 @@ ModelInfo StoreBenchModel();
 
 constexpr int32_t kStoreBenchTokens = 2048;
 constexpr int32_t kStoreBenchCuts = 16;
+// As the collector cuts them: 272 KiB.
+constexpr int32_t kStoreBenchBlockTokens = 512;
 
 // Writes and commits trace `number`: kStoreBenchTokens recorded tokens, random bytes.
-absl::Status WriteStoreBenchTrace(TraceWriter& writer, uint32_t number);
+// `block_tokens` divides them.
+absl::Status WriteStoreBenchTrace(TraceWriter& writer, uint32_t number,
+                                  int32_t block_tokens = kStoreBenchBlockTokens);
 
 }  // namespace kvp
 

@@ -19,6 +19,9 @@ namespace {
 constexpr char kFormatVersion[] = "1";
 constexpr char kKeyConvention[] = "post-RoPE";
 constexpr char kPositionFeatures[] = "log1p/10, 1/(1+p), sin and cos at 1..1e-5";
+constexpr char kPositionTable[] = "table";
+constexpr char kKvpAgent[] = "kvp";
+constexpr char kPaperAgent[] = "paper";
 constexpr int64_t kLargestCount = 1 << 16;
 
 using Metadata = std::map<std::string, std::string>;
@@ -76,6 +79,24 @@ absl::Status ReadFrequencies(const std::string& path, const Metadata& metadata,
   return absl::OkStatus();
 }
 
+// Which kind of agent the file has; the fields that depend on it.
+absl::Status ReadPositions(const std::string& path, const Metadata& metadata, AgentShape& shape) {
+  const auto found = metadata.find("agent");
+  const std::string kind = found == metadata.end() ? kKvpAgent : found->second;
+  if (kind == kPaperAgent) {
+    RETURN_IF_ERROR(CheckField(path, metadata, "position_features", kPositionTable));
+    RETURN_IF_ERROR(ReadNumber(path, metadata, "position_table", shape.position_table));
+    if (shape.position_table > 0) return absl::OkStatus();
+    return Invalid(path, absl::StrCat("metadata field position_table is \"", shape.position_table,
+                                      "\", below 1"));
+  }
+  if (kind != kKvpAgent) {
+    return Invalid(path, absl::StrCat("metadata field agent is \"", kind, "\", not \"", kKvpAgent,
+                                      "\" or \"", kPaperAgent, "\""));
+  }
+  return CheckField(path, metadata, "position_features", kPositionFeatures);
+}
+
 absl::Status CheckGeometry(const std::string& path, const AgentFile& agents) {
   for (const auto& [field, value] :
        {std::pair("layers", agents.layers), std::pair("kv_heads", agents.kv_heads)}) {
@@ -120,7 +141,8 @@ absl::Status SaveAgents(const std::string& path, const AgentFile& agents) {
     stacked.insert(stacked.begin() + 1, agents.kv_heads);
     tensors[name] = found->second.detach().reshape(stacked);
   }
-  const Metadata metadata = {
+  const bool has_table = agents.shape.position_table > 0;
+  Metadata metadata = {
       {"format_version", kFormatVersion},
       {"model", agents.model_name},
       {"model_fingerprint", agents.model_fingerprint},
@@ -128,7 +150,8 @@ absl::Status SaveAgents(const std::string& path, const AgentFile& agents) {
       {"kv_heads", absl::StrCat(agents.kv_heads)},
       {"head_dim", absl::StrCat(agents.shape.head_dim)},
       {"key_convention", kKeyConvention},
-      {"position_features", kPositionFeatures},
+      {"agent", has_table ? kPaperAgent : kKvpAgent},
+      {"position_features", has_table ? kPositionTable : kPositionFeatures},
       {"position_feature_count", absl::StrCat(agents.shape.position_features)},
       {"rope_frequencies", FrequenciesText(agents.shape.rope_frequencies)},
       {"width", absl::StrCat(agents.shape.width)},
@@ -138,6 +161,7 @@ absl::Status SaveAgents(const std::string& path, const AgentFile& agents) {
       {"seed", absl::StrCat(agents.seed)},
       {"held_out_cost", absl::StrFormat("%.9g", agents.held_out_cost)},
   };
+  if (has_table) metadata["position_table"] = absl::StrCat(agents.shape.position_table);
   return WriteTensors(path, tensors, metadata);
 }
 
@@ -146,8 +170,8 @@ absl::StatusOr<AgentFile> LoadAgents(const std::string& path) {
   const Metadata& metadata = file->metadata();
   RETURN_IF_ERROR(CheckField(path, metadata, "format_version", kFormatVersion));
   RETURN_IF_ERROR(CheckField(path, metadata, "key_convention", kKeyConvention));
-  RETURN_IF_ERROR(CheckField(path, metadata, "position_features", kPositionFeatures));
   AgentFile agents;
+  RETURN_IF_ERROR(ReadPositions(path, metadata, agents.shape));
   RETURN_IF_ERROR(ReadNumber(path, metadata, "layers", agents.layers));
   RETURN_IF_ERROR(ReadNumber(path, metadata, "kv_heads", agents.kv_heads));
   RETURN_IF_ERROR(ReadNumber(path, metadata, "head_dim", agents.shape.head_dim));

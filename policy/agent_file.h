@@ -6,7 +6,11 @@
 //   model, model_fingerprint, layers, kv_heads, head_dim
 //                       the model whose cache they score
 //   key_convention      "post-RoPE": K as the cache holds it
-//   position_features   "log1p/10, 1/(1+p), sin and cos at 1..1e-5": see PositionFeatures
+//   agent               "kvp", or "paper" where positions are a learned table; files without this
+//                       field are "kvp"
+//   position_features   "log1p/10, 1/(1+p), sin and cos at 1..1e-5": see PositionFeatures; of
+//                       "paper" agents "table"
+//   position_table      rows of that table; only of "paper" agents
 //   rope_frequencies    the model's rotary frequencies, comma-separated; empty where agents read
 //                       keys only as they are cached
 //   position_feature_count, width, hidden_layers

@@ -55,6 +55,20 @@ TEST(AgentFileTest, ComesBackAsItWasSaved) {
   }
 }
 
+TEST(AgentFileTest, AgentsWithAPositionTableComeBackWithIt) {
+  AgentFile agents = Agents();
+  agents.shape = PaperAgentShape(3, 40);
+  agents.parameters = InitialParameters(agents.shape, 0, 6, 1);
+  ASSERT_OK(SaveAgents(Path("paper.safetensors"), agents));
+  ASSERT_OK_AND_ASSIGN(const AgentFile loaded, LoadAgents(Path("paper.safetensors")));
+  EXPECT_EQ(loaded.shape.position_table, 40);
+  EXPECT_TRUE(loaded.shape.rope_frequencies.empty());
+  EXPECT_TRUE(
+      at::equal(loaded.parameters.at("position.weight"), agents.parameters.at("position.weight")));
+  ASSERT_OK_AND_ASSIGN(const auto file, SafetensorsFile::Open(Path("paper.safetensors")));
+  EXPECT_EQ(file->metadata().at("agent"), "paper");
+}
+
 TEST(AgentFileTest, TensorsAreStackedByLayerAndKvHeadAndMetadataIsReadable) {
   ASSERT_OK(SaveAgents(Path("b.safetensors"), Agents()));
   ASSERT_OK_AND_ASSIGN(const auto file, SafetensorsFile::Open(Path("b.safetensors")));
@@ -97,6 +111,11 @@ std::string WithField(const std::string& name, const std::string& field, const s
   return path;
 }
 
+TEST(AgentFileTest, FilesFromBeforeThereWereKindsOfAgentsStillLoad) {
+  ASSERT_OK_AND_ASSIGN(const AgentFile loaded, LoadAgents(WithField("g.safetensors", "agent", "")));
+  EXPECT_EQ(loaded.shape.position_table, 0);
+}
+
 TEST(AgentFileTest, BadMetadataIsRefusedNamingFileFieldAndValue) {
   struct Case {
     const char* field;
@@ -104,8 +123,9 @@ TEST(AgentFileTest, BadMetadataIsRefusedNamingFileFieldAndValue) {
   };
   for (const Case& c :
        {Case{"format_version", "2"}, Case{"key_convention", "pre-RoPE"},
-        Case{"position_features", "table"}, Case{"rope_frequencies", "1,x"}, Case{"layers", "-1"},
-        Case{"width", "many"}, Case{"seed", "-3"}, Case{"layers", "3"}, Case{"objective", ""}}) {
+        Case{"position_features", "table"}, Case{"agent", "best"}, Case{"rope_frequencies", "1,x"},
+        Case{"layers", "-1"}, Case{"width", "many"}, Case{"seed", "-3"}, Case{"layers", "3"},
+        Case{"objective", ""}}) {
     EXPECT_THAT(LoadAgents(WithField("f.safetensors", c.field, c.value)),
                 StatusIs(absl::StatusCode::kInvalidArgument,
                          AllOf(HasSubstr("f.safetensors"),

@@ -13,9 +13,11 @@ enum RandomUse : uint64_t { kEntries = 1, kRankings = 2 };
 }  // namespace
 
 BatchGradient ComputeBatchGradient(const GradientOptions& options, HeadRange heads,
-                                   const Objective& objective, const AgentParameters& parameters,
+                                   const Objective& objective, const at::Tensor& parameters,
                                    int64_t step, absl::Span<const BatchContext> contexts,
                                    int64_t batch) {
+  AgentParameters leaves = ParameterViews(options.shape, parameters);
+  for (auto& [name, tensor] : leaves) tensor = tensor.detach().requires_grad_(true);
   BatchGradient result;
   result.loss = at::zeros({heads.size()}, at::kDouble);
   // Context by context: one context's activations stay in the processor's cache, and none is
@@ -40,7 +42,7 @@ BatchGradient ComputeBatchGradient(const GradientOptions& options, HeadRange hea
       values = values.index_select(1, positions);
     }
     const at::Tensor scores =
-        AgentScores(options.shape, parameters, keys, values, positions.to(keys.device()));
+        AgentScores(options.shape, leaves, keys, values, positions.to(keys.device()));
     input.scores = scores.detach().to(at::kCPU);
     for (int64_t head = heads.begin; head < heads.end; ++head) {
       input.seeds.push_back(MixSeed({options.seed, kRankings, static_cast<uint64_t>(head),
@@ -52,7 +54,7 @@ BatchGradient ComputeBatchGradient(const GradientOptions& options, HeadRange hea
   }
   result.loss /= static_cast<double>(batch);
   std::vector<at::Tensor> gradients;
-  for (const auto& [name, tensor] : parameters) {
+  for (const auto& [name, tensor] : leaves) {
     const at::Tensor gradient = tensor.grad();
     gradients.push_back((gradient.defined() ? gradient : at::zeros_like(tensor)).flatten(1));
   }

@@ -36,11 +36,12 @@ struct BatchGradient {
       gradient;  // fp32 [heads, parameters]: d loss / d parameters, flat, as the names' order
 };
 
-// `parameters` are leaves that require gradients, on the device of the contexts' tensors. `batch`
-// is the number of contexts of the whole batch: the results of replicas that share one out add up.
+// `parameters` are fp32 [heads, parameters], flat as ParameterViews has them, on the device of the
+// contexts' tensors. `batch` is the number of contexts of the whole batch: the results of replicas
+// that share one out add up.
 // Heads for which a context isn't whole have loss 1 and no gradient there.
 BatchGradient ComputeBatchGradient(const GradientOptions& options, HeadRange heads,
-                                   const Objective& objective, const AgentParameters& parameters,
+                                   const Objective& objective, const at::Tensor& parameters,
                                    int64_t step, absl::Span<const BatchContext> contexts,
                                    int64_t batch);
 

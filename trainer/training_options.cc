@@ -72,6 +72,7 @@ std::map<std::string, std::string> AgentSettings(const TrainingOptions& options)
       {"ema", Exact(optimizer.ema_decay)},
       {"width", absl::StrCat(shape.width)},
       {"hidden_layers", absl::StrCat(shape.hidden_layers)},
+      {"position_table", absl::StrCat(shape.position_table)},
       {"position_features", absl::StrCat(shape.position_features)},
       {"undo_rotation", options.undo_rotation ? "true" : "false"},
       {"sampled_entries", absl::StrCat(options.group.gradient.sampled_entries)},

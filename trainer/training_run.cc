@@ -536,6 +536,9 @@ class TrainingRun {
       ++finite;
     }
     agents.held_out_cost = sum / static_cast<double>(finite);
+    agents.held_out_costs = result->held_out_cost;
+    agents.best_steps = result->best_steps;
+    agents.training = AgentSettings(options_);
   }
 
   const TrainingOptions& options_;

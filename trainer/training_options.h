@@ -7,11 +7,11 @@
 #include <functional>
 #include <map>
 #include <string>
-#include <vector>
 
 #include "absl/status/status.h"
 #include "absl/time/time.h"
 #include "proto/trace.pb.h"
+#include "trainer/evaluation_summary.h"
 #include "trainer/group_trainer.h"
 #include "trainer/objective.h"
 #include "trainer/trainer_metrics.h"
@@ -35,20 +35,6 @@ struct CheckpointOptions {
   absl::Duration every = absl::Minutes(10);
   // Go on after the newest whole one in `dir`, where there is any.
   bool resume = false;
-};
-
-// What an evaluation on the held-out traces found.
-struct EvaluationSummary {
-  int64_t step = 0;
-  // Since the training's first step, evaluations and waits for data included, those before a resume
-  // too; the part of them in evaluations, this one included; and the part that was waiting.
-  double seconds = 0;
-  double evaluation_seconds = 0;
-  double waiting_seconds = 0;
-  double held_out_cost = 0;  // mean over heads
-  double worst_cost = 0;
-  int64_t worst_head = 0;
-  std::vector<double> retained;  // at each budget, mean over heads
 };
 
 struct TrainingOptions {

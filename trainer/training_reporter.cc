@@ -1,6 +1,7 @@
 #include "trainer/training_reporter.h"
 
 #include <algorithm>
+#include <cmath>
 
 #include "ATen/ATen.h"
 #include "absl/strings/str_cat.h"
@@ -14,6 +15,11 @@ namespace {
 
 constexpr double kSmallestSeconds = 1e-9;
 
+// JSON has no infinities.
+nlohmann::json Number(double value) {
+  return std::isfinite(value) ? nlohmann::json(value) : nlohmann::json(nullptr);
+}
+
 // "12.3 M".
 std::string Thousands(double value) {
   for (const auto& [unit, size] : {std::pair("G", 1e9), std::pair("M", 1e6), std::pair("k", 1e3)}) {
@@ -23,10 +29,6 @@ std::string Thousands(double value) {
 }
 
 }  // namespace
-
-std::string HeadName(int64_t head, int64_t kv_heads) {
-  return absl::StrCat("layer ", head / kv_heads, ", KV head ", head % kv_heads);
-}
 
 TrainingReporter::TrainingReporter(const TrainingOptions& options, int64_t kv_heads,
                                    int64_t first_step)
@@ -122,9 +124,9 @@ absl::Status TrainingReporter::WriteSteps(int64_t step, const std::vector<at::Te
     const int64_t number = step - count + i;
     const at::Tensor& losses = rows[2 * i];
     nlohmann::json line = {{"step", number + 1},
-                           {"loss", losses.mean().item<double>()},
-                           {"loss_worst", losses.max().item<double>()},
-                           {"gradient_norm", rows[2 * i + 1].mean().item<double>()},
+                           {"loss", Number(MeanOfFinite(losses))},
+                           {"loss_worst", Number(losses.max().item<double>())},
+                           {"gradient_norm", Number(MeanOfFinite(rows[2 * i + 1]))},
                            {"learning_rate", LearningRate(options_.group.optimizer, number)},
                            {"token_heads", token_heads[i]}};
     if (number + 1 == step) {

@@ -14,14 +14,12 @@
 #include "absl/time/clock.h"
 #include "absl/time/time.h"
 #include "nlohmann/json.hpp"
+#include "trainer/evaluation_summary.h"
 #include "trainer/step_log.h"
 #include "trainer/training_options.h"
 #include "util/progress.h"
 
 namespace kvp {
-
-// "layer 1, KV head 0".
-std::string HeadName(int64_t head, int64_t kv_heads);
 
 // Not thread-safe.
 class TrainingReporter {

@@ -1,9 +1,7 @@
 #include "trainer/training_run.h"
 
 #include <algorithm>
-#include <cmath>
 #include <cstring>
-#include <limits>
 #include <memory>
 #include <optional>
 #include <utility>
@@ -20,6 +18,7 @@
 #include "trainer/held_out_evaluator.h"
 #include "trainer/process_grid.h"
 #include "trainer/training_reporter.h"
+#include "trainer/training_result.h"
 #include "util/logging.h"
 #include "util/status_macros.h"
 
@@ -229,6 +228,7 @@ class TrainingRun {
     losses->push_back(gradient->loss);
     norms->push_back(result.gradient_norm.to(at::kDouble));
     *gradient = {};
+    if (!result.ended.any().item<bool>()) return;
     for (int64_t row = 0; row < result.ended.size(0); ++row) {
       if (!result.ended[row].item<bool>()) continue;
       LogWarning(absl::StrFormat(
@@ -268,7 +268,7 @@ class TrainingRun {
     if (reporter_ == nullptr) return;
     TrainingReporter::Step report;
     report.done = step_;
-    report.loss = pending_[pending_.size() - 2].mean().item<double>();
+    report.loss = MeanOfFinite(pending_[pending_.size() - 2]);
     report.contexts = options_.batch;
     const int64_t sampled = options_.group.gradient.sampled_entries;
     for (const Context& context : order_->Batch(step_ - 1)) {
@@ -333,60 +333,40 @@ class TrainingRun {
     }
     const at::Tensor all = GatherRows(communicator_, grid_, sums);
     const double waiting_seconds = LongestWait();
-    EvaluationSummary summary;
+    absl::StatusOr<EvaluationSummary> summary = EvaluationSummary();
+    if (reporter_ != nullptr) summary = Summarize(all, KvHeads());
+    RETURN_IF_ERROR(communicator_.Agree(summary.status()));
     if (reporter_ != nullptr) {
-      summary = Summarize(all);
       evaluation_seconds_ += absl::ToDoubleSeconds(absl::Now() - begin);
-      summary.evaluation_seconds = evaluation_seconds_;
-      summary.waiting_seconds = waiting_seconds;
-      reporter_->Evaluated(summary);
+      summary->step = step_;
+      summary->seconds = Seconds();
+      summary->evaluation_seconds = evaluation_seconds_;
+      summary->waiting_seconds = waiting_seconds;
+      reporter_->Evaluated(*summary);
     }
-    RETURN_IF_ERROR(communicator_.Agree(reporter_ == nullptr ? absl::OkStatus() : CheckAny(all)));
     RETURN_IF_ERROR(WriteSteps());
     if (options_.on_evaluation != nullptr) {
-      const bool on = communicator_.rank() != 0 || options_.on_evaluation(summary);
+      const bool on = communicator_.rank() != 0 || options_.on_evaluation(*summary);
       *goes_on = communicator_.Minimum({static_cast<uint8_t>(on)})[0] != 0;
     }
     return absl::OkStatus();
   }
 
-  // Of the sums of all heads. Heads whose cost isn't finite (their keys or values aren't) don't
-  // count.
-  EvaluationSummary Summarize(const at::Tensor& sums) const {
-    const GroupMetrics means = GroupTrainer::Means(sums);
-    const at::Tensor finite = means.cost.isfinite();
-    const at::Tensor none = at::full({}, -std::numeric_limits<double>::infinity(), at::kDouble);
-    const at::Tensor costs = at::where(finite, means.cost, none);
-    EvaluationSummary summary;
-    summary.step = step_;
-    summary.seconds = Seconds();
-    summary.held_out_cost = means.cost.masked_select(finite).mean().item<double>();
-    summary.worst_head = costs.argmax().item<int64_t>();
-    summary.worst_cost = costs[summary.worst_head].item<double>();
-    for (int64_t budget = 0; budget < means.retained.size(1); ++budget) {
-      summary.retained.push_back(
-          means.retained.select(1, budget).masked_select(finite).mean().item<double>());
-    }
-    return summary;
-  }
-
-  absl::Status CheckAny(const at::Tensor& sums) const {
-    const at::Tensor counts = sums.select(1, sums.size(1) - 1);
-    const int64_t head = counts.argmin().item<int64_t>();
-    if (counts[head].item<double>() > 0) return absl::OkStatus();
-    return absl::DataLossError(absl::StrCat(HeadName(head, KvHeads()), ": every ",
-                                            options_.held_out_split, " trace lacks blocks of it"));
-  }
-
-  // Collective: of the rank that has waited longest, those before a resume included.
-  double LongestWait() {
-    const double own = absl::ToDoubleSeconds(Waited());
-    double longest = own;
+  // Collective: a number of every rank, on rank 0.
+  std::vector<double> NumbersOfRanks(double own) {
     const std::string bytes(reinterpret_cast<const char*>(&own), sizeof(own));
+    std::vector<double> numbers;
     for (const std::string& of_rank : communicator_.Gather(bytes)) {
-      double seconds = 0;
-      std::memcpy(&seconds, of_rank.data(), sizeof(seconds));
-      longest = std::max(longest, seconds);
+      std::memcpy(&numbers.emplace_back(), of_rank.data(), sizeof(double));
+    }
+    return numbers;
+  }
+
+  // Collective: of the rank that has waited longest, on rank 0; waits before a resume included.
+  double LongestWait() {
+    double longest = 0;
+    for (const double of_rank : NumbersOfRanks(absl::ToDoubleSeconds(Waited()))) {
+      longest = std::max(longest, of_rank);
     }
     return waiting_before_ + longest;
   }
@@ -457,10 +437,30 @@ class TrainingRun {
     result.train_contexts = static_cast<int64_t>(train_->contexts().size());
     result.held_out_traces = held_out_->size();
     result.held_out_contexts = evaluator_->contexts();
+    GatherAgents(communicator_, grid_, groups_, &result);
     RETURN_IF_ERROR(CompareHeuristics(&result));
-    GatherMetrics(&result);
-    GatherAgents(&result);
+    result.incomplete_head_traces = SumOverRanks(Incomplete());
+    if (communicator_.rank() == 0) Describe(&result.agents);
     return result;
+  }
+
+  // Collective, on rank 0.
+  int64_t SumOverRanks(int64_t own) {
+    double sum = 0;
+    for (const double of_rank : NumbersOfRanks(static_cast<double>(own))) sum += of_rank;
+    return static_cast<int64_t>(sum);
+  }
+
+  void Describe(AgentFile* agents) const {
+    agents->shape = ShapeFor(options_, train_->model());
+    agents->model_name = train_->model().name();
+    agents->model_fingerprint = train_->model().fingerprint();
+    agents->layers = train_->model().layers();
+    agents->kv_heads = KvHeads();
+    agents->training_data_hash = train_->hash();
+    agents->objective = options_.objective.name;
+    agents->seed = options_.group.gradient.seed;
+    agents->training = AgentSettings(options_);
   }
 
   absl::Status CompareHeuristics(TrainingResult* result) {
@@ -468,77 +468,8 @@ class TrainingRun {
     const std::vector<std::unique_ptr<Policy>> policies = HeuristicPolicies();
     ASSIGN_OR_RETURN(const at::Tensor sums,
                      SumsOfAllReplicas(evaluator_->MeasurePolicies(groups_, policies)));
-    const at::Tensor all = GatherRows(communicator_, grid_, sums);
-    if (communicator_.rank() != 0) return absl::OkStatus();
-    result->heuristic_costs.resize(all.size(0));
-    const int64_t columns = all.size(1) / std::max<int64_t>(1, policies.size());
-    for (size_t policy = 0; policy < policies.size(); ++policy) {
-      const GroupMetrics means =
-          GroupTrainer::Means(all.narrow(1, static_cast<int64_t>(policy) * columns, columns));
-      if (!means.cost.isfinite().all().item<bool>()) continue;
-      result->heuristics.push_back(policies[policy]->name());
-      for (int64_t head = 0; head < all.size(0); ++head) {
-        result->heuristic_costs[head].push_back(means.cost[head].item<double>());
-      }
-    }
+    GatherHeuristics(communicator_, grid_, policies, sums, result);
     return absl::OkStatus();
-  }
-
-  void GatherMetrics(TrainingResult* result) {
-    std::vector<at::Tensor> rows;
-    for (const auto& group : groups_) {
-      const GroupMetrics& kept = group->kept_metrics();
-      rows.push_back(at::cat(
-          {kept.cost.unsqueeze(1), kept.retained, group->kept_steps().to(at::kDouble).unsqueeze(1),
-           group->stopped().to(at::kDouble).unsqueeze(1)},
-          1));
-    }
-    const at::Tensor all = GatherRows(communicator_, grid_, at::cat(rows));
-    // Each rank's once, with the heads' first.
-    at::Tensor incomplete = at::zeros({grid_.heads.size()}, at::kDouble);
-    incomplete[0] = Incomplete();
-    incomplete = GatherRows(communicator_, grid_, incomplete);
-    if (communicator_.rank() != 0) return;
-    result->incomplete_head_traces = incomplete.sum().item<int64_t>();
-    const int64_t budgets = static_cast<int64_t>(options_.group.budgets.size());
-    for (int64_t head = 0; head < all.size(0); ++head) {
-      const double* row = all[head].data_ptr<double>();
-      result->held_out_cost.push_back(row[0]);
-      result->retained.emplace_back(row + 1, row + 1 + budgets);
-      result->best_steps.push_back(static_cast<int64_t>(row[1 + budgets]));
-      if (row[2 + budgets] != 0) result->stopped_heads.push_back(head);
-    }
-  }
-
-  void GatherAgents(TrainingResult* result) {
-    AgentFile& agents = result->agents;
-    std::vector<AgentParameters> own;
-    for (const auto& group : groups_) own.push_back(group->kept_parameters());
-    for (const auto& [name, first] : own[0]) {
-      std::vector<at::Tensor> rows;
-      for (const AgentParameters& of_group : own) rows.push_back(of_group.at(name));
-      agents.parameters[name] = GatherRows(communicator_, grid_, at::cat(rows));
-    }
-    if (communicator_.rank() != 0) return;
-    agents.shape = ShapeFor(options_, train_->model());
-    agents.model_name = train_->model().name();
-    agents.model_fingerprint = train_->model().fingerprint();
-    agents.layers = train_->model().layers();
-    agents.kv_heads = KvHeads();
-    agents.training_data_hash = train_->hash();
-    agents.objective = options_.objective.name;
-    agents.seed = options_.group.gradient.seed;
-    double sum = 0;
-    int64_t finite = 0;
-    for (const double cost : result->held_out_cost) {
-      if (!std::isfinite(cost)) continue;
-      sum += cost;
-      ++finite;
-    }
-    agents.held_out_cost = sum / static_cast<double>(finite);
-    agents.held_out_costs = result->held_out_cost;
-    agents.best_steps = result->best_steps;
-    agents.training = AgentSettings(options_);
   }
 
   const TrainingOptions& options_;

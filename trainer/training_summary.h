@@ -9,7 +9,7 @@
 
 #include "nlohmann/json.hpp"
 #include "trainer/training_options.h"
-#include "trainer/training_run.h"
+#include "trainer/training_result.h"
 
 namespace kvp {
 

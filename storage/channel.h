@@ -4,6 +4,7 @@
 #ifndef KVP_STORAGE_CHANNEL_H_
 #define KVP_STORAGE_CHANNEL_H_
 
+#include <cstdint>
 #include <functional>
 #include <memory>
 #include <string>
@@ -18,6 +19,8 @@
 namespace kvp {
 
 constexpr int kMaxMessageBytes = 8 << 20;
+// Of the conversation in proto/ingest.proto.
+constexpr int32_t kIngestProtocolVersion = 2;
 
 struct HostPort {
   std::string host;

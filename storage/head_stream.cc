@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "absl/strings/string_view.h"
 #include "absl/time/clock.h"
 #include "storage/channel.h"
 #include "storage/grpc_status.h"
@@ -17,6 +18,16 @@ namespace {
 
 constexpr absl::Duration kBackoff = absl::Milliseconds(200);
 
+bool ComesBefore(const TraceId& a, const TraceId& b, const ReadHeadRequest& request) {
+  if (request.trace_ids().empty()) return TraceOrder(request.order_seed()).Before(a, b);
+  if (a == b) return false;
+  for (const std::string& id : request.trace_ids()) {
+    if (id == absl::string_view(reinterpret_cast<const char*>(a.data()), a.size())) return true;
+    if (id == absl::string_view(reinterpret_cast<const char*>(b.data()), b.size())) return false;
+  }
+  return false;
+}
+
 // Moves the beginning of `request` past `position`. Positions of one response don't come in order:
 // the unreadable ones stand apart.
 void GoOnAfter(const BlockPosition& position, ReadHeadRequest* request) {
@@ -24,7 +35,7 @@ void GoOnAfter(const BlockPosition& position, ReadHeadRequest* request) {
   // Whoever takes the response refuses it.
   if (!id.ok()) return;
   if (const absl::StatusOr<TraceId> last = TraceIdFromBytes(request->after_trace_id()); last.ok()) {
-    if (TraceOrder(request->order_seed()).Before(*id, *last)) return;
+    if (ComesBefore(*id, *last, *request)) return;
     if (*id == *last && position.block() <= request->after_block()) return;
   }
   request->set_after_trace_id(position.trace_id());

@@ -14,6 +14,7 @@
 #include "storage/test_traces.h"
 #include "storage/trace_order.h"
 #include "storage/trace_writer.h"
+#include "util/status_macros.h"
 #include "util/status_matchers.h"
 
 namespace kvp {
@@ -50,6 +51,23 @@ class HeadStreamTest : public testing::Test {
     return options;
   }
 
+  // The blocks that a stream gives while the shard is restarted after each response.
+  absl::StatusOr<std::vector<std::string>> ReadWithRestarts(HeadStream::Options options,
+                                                            size_t expected) {
+    HeadStream stream(std::move(options));
+    std::vector<std::string> seen;
+    while (true) {
+      ASSIGN_OR_RETURN(const std::optional<ReadHeadResponse> response, stream.Next());
+      if (!response.has_value()) return seen;
+      EXPECT_EQ(response->blocks_size(), response->positions_size());
+      for (const std::string& encoded : response->blocks()) {
+        ASSIGN_OR_RETURN(const HeadBlockView block, ParseHeadBlock(encoded));
+        seen.push_back(HeadBlockKeyText(block.key));
+      }
+      if (seen.size() < expected) RETURN_IF_ERROR(cluster_->Restart(0));
+    }
+  }
+
   std::unique_ptr<TestCluster> cluster_;
 };
 
@@ -70,22 +88,26 @@ TEST_F(HeadStreamTest, GoesOnAfterTheLastBlockWhenTheShardComesBack) {
 
     HeadStream::Options options = Options();
     options.request.set_order_seed(seed);
-    HeadStream stream(std::move(options));
-    std::vector<std::string> seen;
-    while (true) {
-      ASSERT_OK_AND_ASSIGN(const std::optional<ReadHeadResponse> response, stream.Next());
-      if (!response.has_value()) break;
-      EXPECT_EQ(response->blocks_size(), response->positions_size());
-      for (const std::string& encoded : response->blocks()) {
-        ASSERT_OK_AND_ASSIGN(const HeadBlockView block, ParseHeadBlock(encoded));
-        seen.push_back(HeadBlockKeyText(block.key));
-      }
-      if (seen.size() < expected.size()) {
-        ASSERT_OK(cluster_->Restart(0));
-      }
-    }
+    ASSERT_OK_AND_ASSIGN(const std::vector<std::string> seen,
+                         ReadWithRestarts(std::move(options), expected.size()));
     EXPECT_EQ(seen, expected) << "seed " << seed;
   }
+}
+
+TEST_F(HeadStreamTest, GoesOnThroughNamedTracesWhenTheShardComesBack) {
+  HeadStream::Options options = Options();
+  std::vector<std::string> expected;
+  for (uint32_t i = 0; i < kTraces; ++i) {
+    // Neither by id nor the other way round.
+    const TraceId id = TestTraceId((i * 5 + 3) % kTraces + 1);
+    options.request.add_trace_ids(std::string(id.begin(), id.end()));
+    for (int block = 0; block < 4; ++block) {
+      expected.push_back(HeadBlockKeyText(HeadBlockKey{{1, 0}, id, block}));
+    }
+  }
+  ASSERT_OK_AND_ASSIGN(const std::vector<std::string> seen,
+                       ReadWithRestarts(std::move(options), expected.size()));
+  EXPECT_EQ(seen, expected);
 }
 
 TEST_F(HeadStreamTest, ShardThatStaysAwayIsAnErrorWithItsAddress) {

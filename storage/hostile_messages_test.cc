@@ -43,7 +43,7 @@ class HostileMessagesTest : public testing::Test {
 
   static IngestRequest Hello() {
     IngestRequest request;
-    request.mutable_hello()->set_protocol_version(1);
+    request.mutable_hello()->set_protocol_version(kIngestProtocolVersion);
     *request.mutable_hello()->mutable_model() = TestModel();
     request.mutable_hello()->set_shard_count(1);
     return request;
@@ -93,8 +93,8 @@ TEST_F(HostileMessagesTest, ConversationsOutOfOrderAreRefused) {
 
 TEST_F(HostileMessagesTest, HellosThatMakeNoSenseAreRefused) {
   IngestRequest hello = Hello();
-  hello.mutable_hello()->set_protocol_version(2);
-  ExpectRefused({hello}, "protocol_version is 2");
+  hello.mutable_hello()->set_protocol_version(1);
+  ExpectRefused({hello}, "protocol_version is 1");
   hello = Hello();
   hello.mutable_hello()->mutable_model()->set_layers(-3);
   ExpectRefused({hello}, "model.layers is -3");

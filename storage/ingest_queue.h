@@ -15,8 +15,11 @@
 
 #include "absl/base/thread_annotations.h"
 #include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
 #include "absl/synchronization/mutex.h"
 #include "proto/ingest.pb.h"
+#include "proto/shard.pb.h"
 #include "storage/head_block.h"
 #include "storage/shard.h"
 
@@ -30,13 +33,15 @@ class IngestSource {
   // The item is durable, or was refused. Items of one source come back in the order in which they
   // were pushed.
   virtual void OnApplied(uint64_t sequence, const absl::Status& status) = 0;
+  // The answer to a resume, as of when everything before it was applied. In order with the others.
+  virtual void OnHeld(absl::StatusOr<HeldBlocks> held) = 0;
   // There is room again, after a Push that returned false.
   virtual void OnRoom() = 0;
 };
 
 struct IngestItem {
   std::shared_ptr<IngestSource> source;
-  // Holds a block or a commit.
+  // Holds a block, a commit or a resume with a valid id.
   std::unique_ptr<IngestRequest> request;
   // Where it holds a block: refers to the request's bytes.
   HeadBlockView block;
@@ -64,12 +69,16 @@ class IngestQueue {
  private:
   void Run();
   void Apply(const std::vector<IngestItem>& items);
+  absl::StatusOr<HeldBlocks> HeldOf(absl::string_view id_bytes) const;
+  void ReportBytes() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
 
   Shard* const shard_;
   const Options options_;
   absl::Mutex mutex_;
   std::deque<IngestItem> items_ ABSL_GUARDED_BY(mutex_);
   int64_t bytes_ ABSL_GUARDED_BY(mutex_) = 0;
+  // Of the batch that is being applied.
+  int64_t applying_bytes_ ABSL_GUARDED_BY(mutex_) = 0;
   std::vector<std::shared_ptr<IngestSource>> waiting_ ABSL_GUARDED_BY(mutex_);
   bool stopping_ ABSL_GUARDED_BY(mutex_) = false;
   std::thread writer_;

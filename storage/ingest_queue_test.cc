@@ -27,6 +27,12 @@ class RecordingSource : public IngestSource {
     applied_.push_back(sequence);
     statuses_.push_back(status);
   }
+  void OnHeld(absl::StatusOr<HeldBlocks> held) override {
+    absl::MutexLock lock(&mutex_);
+    applied_.push_back(0);
+    statuses_.push_back(held.status());
+    if (held.ok()) held_ = *std::move(held);
+  }
   void OnRoom() override {
     absl::MutexLock lock(&mutex_);
     ++rooms_;
@@ -50,11 +56,16 @@ class RecordingSource : public IngestSource {
     absl::MutexLock lock(&mutex_);
     return statuses_;
   }
+  HeldBlocks held() {
+    absl::MutexLock lock(&mutex_);
+    return held_;
+  }
 
  private:
   absl::Mutex mutex_;
   std::vector<uint64_t> applied_;
   std::vector<absl::Status> statuses_;
+  HeldBlocks held_;
   int rooms_ = 0;
 };
 
@@ -136,6 +147,29 @@ TEST_F(IngestQueueTest, RefusalsComeBackForTheItemAlone) {
   EXPECT_THAT(statuses[2],
               StatusIs(absl::StatusCode::kFailedPrecondition, HasSubstr("tokens here")));
   EXPECT_OK(statuses[3]);
+}
+
+TEST_F(IngestQueueTest, AResumeIsAnsweredWithWhatCameBeforeIt) {
+  IngestQueue queue(shard_.get(), IngestQueue::Options());
+  const std::vector<HeadBlock> blocks = TestBlocks(1, 10, 4);
+  // Head 0 whole; of head 1 blocks 0 and 2 only.
+  for (const int i : {0, 1, 2, 3, 5}) queue.Push(BlockItem(blocks[i]));
+  queue.Push(BlockItem(TestBlocks(2, 10, 4)[0]));
+  auto request = std::make_unique<IngestRequest>();
+  request->set_resume(TestRecord(1, 10, "train").trace_id());
+  queue.Push(Item(std::move(request)));
+  source_->WaitForApplied(7);
+  EXPECT_THAT(source_->applied(), ElementsAre(1, 2, 3, 4, 5, 6, 0));
+  const HeldBlocks held = source_->held();
+  EXPECT_EQ(held.trace_id(), TestRecord(1, 10, "train").trace_id());
+  ASSERT_EQ(held.heads_size(), 2);
+  EXPECT_EQ(held.heads(0).layer(), 0);
+  EXPECT_EQ(held.heads(0).kv_head(), 0);
+  EXPECT_THAT(held.heads(0).tokens(), ElementsAre(4, 4, 2));
+  EXPECT_EQ(held.heads(1).kv_head(), 1);
+  EXPECT_THAT(held.heads(1).tokens(), ElementsAre(4));
+  // What would make the message too large is left out.
+  EXPECT_LT(shard_->Held(TestTraceId(1), 100)->heads_size(), 2);
 }
 
 TEST_F(IngestQueueTest, DestructionAppliesWhatIsQueued) {

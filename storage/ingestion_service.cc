@@ -1,18 +1,18 @@
 #include "storage/ingestion_service.h"
 
+#include <deque>
 #include <optional>
 #include <string>
 #include <utility>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "storage/channel.h"
 #include "storage/grpc_status.h"
 #include "util/status_macros.h"
 
 namespace kvp {
 namespace {
-
-constexpr int32_t kProtocolVersion = 1;
 
 absl::Status DrainingError() { return absl::UnavailableError("the shard is shutting down"); }
 
@@ -52,6 +52,7 @@ class IngestionService::Stream final
     // No other read is under way, so the request and the state of the conversation are this
     // thread's.
     const absl::StatusOr<bool> room = Take();
+    if (!room.ok()) service_->shard_->metrics().CountRefusal(room.status());
     absl::MutexLock lock(&mutex_);
     if (!room.ok()) {
       Fail(room.status());
@@ -90,6 +91,17 @@ class IngestionService::Stream final
     Advance();
   }
 
+  void OnHeld(absl::StatusOr<HeldBlocks> held) override {
+    absl::MutexLock lock(&mutex_);
+    --queued_;
+    if (held.ok()) {
+      held_responses_.push_back(*std::move(held));
+    } else {
+      Fail(held.status());
+    }
+    Advance();
+  }
+
   void OnRoom() override {
     absl::MutexLock lock(&mutex_);
     ReadNext();
@@ -103,6 +115,13 @@ class IngestionService::Stream final
       return true;
     }
     if (!greeted_) return absl::InvalidArgumentError("hello: must be the first message");
+    if (request_->kind_case() == IngestRequest::kResume) {
+      const absl::StatusOr<TraceId> id = TraceIdFromBytes(request_->resume());
+      if (!id.ok()) {
+        return absl::InvalidArgumentError(absl::StrCat("resume: ", id.status().message()));
+      }
+      return Queue(IngestItem());
+    }
     if (next_sequence_.has_value() && request_->sequence() != *next_sequence_) {
       return absl::InvalidArgumentError(
           absl::StrCat("sequence is ", request_->sequence(), ", not ", *next_sequence_));
@@ -122,8 +141,13 @@ class IngestionService::Stream final
         RETURN_IF_ERROR(service_->shard_->CheckRecord(request_->commit()));
         break;
       default:
-        return absl::InvalidArgumentError("kind: neither hello, block nor commit");
+        return absl::InvalidArgumentError("kind: neither hello, block, commit nor resume");
     }
+    return Queue(std::move(item));
+  }
+
+  // Queues the message just read, as `item`. False where the queue is full.
+  bool Queue(IngestItem item) {
     item.request = std::move(request_);
     request_ = std::make_unique<IngestRequest>();
     item.source = shared_from_this();
@@ -136,9 +160,9 @@ class IngestionService::Stream final
 
   absl::Status TakeHello(const IngestHello& hello) {
     if (greeted_) return absl::InvalidArgumentError("hello: came twice");
-    if (hello.protocol_version() != kProtocolVersion) {
+    if (hello.protocol_version() != kIngestProtocolVersion) {
       return absl::InvalidArgumentError(absl::StrCat(
-          "protocol_version is ", hello.protocol_version(), ", not ", kProtocolVersion));
+          "protocol_version is ", hello.protocol_version(), ", not ", kIngestProtocolVersion));
     }
     ASSIGN_OR_RETURN(
         ShardIdentity identity,
@@ -169,6 +193,9 @@ class IngestionService::Stream final
     } else if (applied_ != acknowledged_) {
       response_.set_acknowledged(applied_);
       acknowledged_ = applied_;
+    } else if (!held_responses_.empty()) {
+      *response_.mutable_held() = std::move(held_responses_.front());
+      held_responses_.pop_front();
     } else {
       if (final_status_.has_value() && (failed_ || queued_ == 0)) {
         finished_ = true;
@@ -190,6 +217,7 @@ class IngestionService::Stream final
   absl::Mutex mutex_;
   IngestResponse response_;
   std::optional<ShardIdentity> hello_response_ ABSL_GUARDED_BY(mutex_);
+  std::deque<HeldBlocks> held_responses_ ABSL_GUARDED_BY(mutex_);
   // Items in the queue.
   int64_t queued_ ABSL_GUARDED_BY(mutex_) = 0;
   uint64_t applied_ ABSL_GUARDED_BY(mutex_) = 0;

@@ -41,6 +41,7 @@ class LocalShardSource final : public ShardSource {
     Shard::ScanOptions options;
     options.split = request.split;
     options.order_seed = request.order_seed;
+    options.traces = request.traces;
     if (request.after_trace != nullptr) {
       options.after.emplace();
       options.after->head = request.head;

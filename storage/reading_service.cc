@@ -3,6 +3,7 @@
 #include <optional>
 #include <string>
 #include <utility>
+#include <vector>
 
 #include "absl/strings/str_cat.h"
 #include "storage/grpc_status.h"
@@ -27,6 +28,14 @@ absl::StatusOr<std::optional<HeadBlockKey>> Beginning(const ReadHeadRequest& req
   after.trace_id = *id;
   after.block = request.after_block();
   return after;
+}
+
+absl::StatusOr<std::vector<TraceId>> NamedTraces(const ReadHeadRequest& request) {
+  std::vector<TraceId> traces;
+  for (const std::string& bytes : request.trace_ids()) {
+    ASSIGN_OR_RETURN(traces.emplace_back(), TraceIdFromBytes(bytes));
+  }
+  return traces;
 }
 
 void SetPosition(const HeadBlockKey& key, BlockPosition* position) {
@@ -98,6 +107,8 @@ grpc::Status ReadingService::ReadHead(grpc::ServerContext* context, const ReadHe
   }
   const absl::StatusOr<std::optional<HeadBlockKey>> after = Beginning(*request, head);
   if (!after.ok()) return ToGrpc(after.status());
+  absl::StatusOr<std::vector<TraceId>> traces = NamedTraces(*request);
+  if (!traces.ok()) return ToGrpc(traces.status());
 
   ReadHeadResponse response;
   size_t bytes = 0;
@@ -111,6 +122,7 @@ grpc::Status ReadingService::ReadHead(grpc::ServerContext* context, const ReadHe
   Shard::ScanOptions options;
   options.split = request->split();
   options.order_seed = request->order_seed();
+  options.traces = *std::move(traces);
   options.after = *after;
   absl::Status status = shard_->ScanHead(
       head, options,

@@ -71,6 +71,9 @@ class RemoteShardSource final : public ShardSource {
     options.request.set_kv_head(request.head.kv_head);
     options.request.set_split(request.split);
     options.request.set_order_seed(request.order_seed);
+    for (const TraceId& id : request.traces) {
+      options.request.add_trace_ids(std::string(id.begin(), id.end()));
+    }
     if (request.after_trace != nullptr) {
       options.request.set_after_trace_id(
           std::string(request.after_trace->begin(), request.after_trace->end()));

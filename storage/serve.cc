@@ -11,11 +11,13 @@
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
 #include "absl/time/time.h"
+#include "storage/shard_metrics.h"
 #include "storage/shard_server.h"
 #include "util/command_line.h"
 #include "util/file.h"
 #include "util/logging.h"
 #include "util/malloc_tuning.h"
+#include "util/metrics.h"
 #include "util/status_macros.h"
 #include "util/tls_flags.h"
 
@@ -41,6 +43,10 @@ ABSL_FLAG(
     "to a file.");
 ABSL_FLAG(int, queue_mib, 64,
           "Blocks received but not yet written, in MiB, before reading pauses.");
+ABSL_FLAG(
+    int32_t, metrics_port, -1,
+    "Answer GET /metrics for Prometheus on this port; 0: a free one, which is logged; -1: not.");
+ABSL_FLAG(std::string, metrics_host, "127.0.0.1", "Address on which the metrics are served.");
 ABSL_FLAG(absl::Duration, drain_deadline, absl::Seconds(10),
           "After SIGTERM or SIGINT, how long streams have to end.");
 
@@ -56,6 +62,7 @@ Examples:
     --shard-index 1 --shard-count 2
   kvp serve --dir /data/shard0 --listen 10.0.0.7:7000 --tls-cert shard0.pem --tls-key shard0.key \
     --tls-ca ca.pem --max-bytes 2000000000000
+  kvp serve --dir /data/shard0 --listen 127.0.0.1:7000 --metrics-port 9400
 
 Exit status: 0 ended by a signal, 1 failed, 2 wrong usage.)";
 
@@ -74,12 +81,20 @@ kvp::ShardServer::Options OptionsFromFlags() {
   return options;
 }
 
-absl::Status Run(const kvp::ShardServer::Options& options, const sigset_t& signals) {
+absl::Status Run(kvp::ShardServer::Options options, const sigset_t& signals) {
+  // Ends after the server, which counts in it.
+  kvp::Metrics metrics;
+  options.shard.metrics = kvp::ShardMetrics::In(metrics);
   RETURN_IF_ERROR(kvp::MakeDirectories(options.shard.dir));
   ASSIGN_OR_RETURN(const std::unique_ptr<kvp::ShardServer> server,
                    kvp::ShardServer::Start(options));
   kvp::LogInfo(absl::StrCat("listening on ", server->address(), ", ",
                             server->shard().committed_traces(), " traces committed"));
+  if (absl::GetFlag(FLAGS_metrics_port) >= 0) {
+    const std::string host = absl::GetFlag(FLAGS_metrics_host);
+    RETURN_IF_ERROR(metrics.Serve(absl::StrCat(host, ":", absl::GetFlag(FLAGS_metrics_port))));
+    kvp::LogInfo(absl::StrCat("metrics on http://", host, ":", metrics.port(), "/metrics"));
+  }
   if (const std::string file = absl::GetFlag(FLAGS_port_file); !file.empty()) {
     RETURN_IF_ERROR(kvp::WriteFileAtomically(file, {absl::StrCat(server->port(), "\n")}));
   }
@@ -99,6 +114,11 @@ int main(int argc, char** argv) {
     return kvp::UsageError("serve takes flags only");
   }
   if (absl::GetFlag(FLAGS_dir).empty()) return kvp::UsageError("--dir: missing");
+  if (absl::GetFlag(FLAGS_metrics_port) < -1 || absl::GetFlag(FLAGS_metrics_port) > 65535) {
+    return kvp::UsageError(absl::StrCat("flag --metrics-port: value \"",
+                                        absl::GetFlag(FLAGS_metrics_port),
+                                        "\": it must be in [-1, 65535]"));
+  }
   const kvp::ShardServer::Options options = OptionsFromFlags();
   if (const absl::Status status = options.Validate(); !status.ok()) {
     return kvp::UsageError(absl::StrCat("--", status.message()));

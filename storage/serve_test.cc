@@ -1,5 +1,6 @@
 // The serve program as a process: ready, killed, restarted, ended.
 
+#include <fcntl.h>
 #include <signal.h>
 #include <spawn.h>
 #include <sys/wait.h>
@@ -21,6 +22,7 @@
 #include "storage/trace_reader.h"
 #include "storage/trace_writer.h"
 #include "util/file.h"
+#include "util/metrics_testing.h"
 #include "util/status_matchers.h"
 
 namespace kvp {
@@ -34,11 +36,19 @@ std::string Binary(const std::string& name) {
 // A child process; killed when the test ends.
 class Process {
  public:
-  explicit Process(std::vector<std::string> arguments) {
+  // Where there is a `log`, it is written anew with what the process says.
+  explicit Process(std::vector<std::string> arguments, const std::string& log = "") {
     std::vector<char*> argv;
     for (std::string& argument : arguments) argv.push_back(argument.data());
     argv.push_back(nullptr);
-    EXPECT_EQ(posix_spawn(&pid_, argv[0], nullptr, nullptr, argv.data(), environ), 0);
+    posix_spawn_file_actions_t actions;
+    posix_spawn_file_actions_init(&actions);
+    if (!log.empty()) {
+      posix_spawn_file_actions_addopen(&actions, STDERR_FILENO, log.c_str(),
+                                       O_WRONLY | O_CREAT | O_TRUNC, 0600);
+    }
+    EXPECT_EQ(posix_spawn(&pid_, argv[0], &actions, nullptr, argv.data(), environ), 0);
+    posix_spawn_file_actions_destroy(&actions);
   }
   ~Process() {
     if (pid_ > 0) SignalAndWait(SIGKILL);
@@ -76,7 +86,9 @@ class ServeTest : public testing::Test {
     std::filesystem::remove(port_file);
     shard_ = std::make_unique<Process>(
         std::vector<std::string>{Binary("serve"), "--dir", folder_ + "/shard", "--listen",
-                                 absl::StrCat("127.0.0.1:", port_), "--port-file", port_file});
+                                 absl::StrCat("127.0.0.1:", port_), "--port-file", port_file,
+                                 "--metrics-port", "0"},
+        folder_ + "/log");
     const absl::Time deadline = absl::Now() + absl::Seconds(60);
     while (!std::filesystem::exists(port_file) && absl::Now() < deadline) {
       absl::SleepFor(absl::Milliseconds(5));
@@ -104,6 +116,18 @@ class ServeTest : public testing::Test {
     absl::StatusOr<std::unique_ptr<TraceReader>> reader = TraceReader::Connect(options);
     EXPECT_OK(reader);
     return *std::move(reader);
+  }
+
+  // A series of the shard's metrics, as Prometheus gets it.
+  double Series(const std::string& name) {
+    const std::string log = ReadFile(folder_ + "/log").value_or("");
+    const std::string before = "metrics on http://127.0.0.1:";
+    const size_t found = log.find(before);
+    EXPECT_NE(found, std::string::npos) << log;
+    const std::string text = HttpGet(std::atoi(log.c_str() + found + before.size()), "/metrics");
+    const absl::StatusOr<double> value = SeriesValue(text, name);
+    EXPECT_OK(value);
+    return value.value_or(-1);
   }
 
   std::string folder_;
@@ -177,6 +201,73 @@ TEST_F(ServeTest, AcknowledgedBlocksOutliveAKillWithoutBeingSentAgain) {
   StartShard();
   // The writer holds no block any more: the commit finds them all only if the shard kept them.
   EXPECT_OK(writer->Commit(TestRecord(1, 300, "train")));
+}
+
+TEST_F(ServeTest, AfterAKillInMidTraceNothingDurableIsSentAgain) {
+  StartShard();
+  const std::vector<HeadBlock> blocks = TestBlocks(1, 3000, 10);
+  int64_t all = 0;
+  for (const HeadBlock& block : blocks) {
+    all += static_cast<int64_t>(EncodeHeadBlock(block)->size());
+  }
+  int64_t held = 0;
+  {
+    // Killed with the shard: what it knew is lost.
+    const auto writer = Writer();
+    for (size_t i = 0; i < blocks.size() / 2; ++i) ASSERT_OK(writer->Add(blocks[i]));
+    while (writer->acknowledged_bytes() < all / 4) absl::SleepFor(absl::Milliseconds(1));
+    held = writer->acknowledged_bytes();
+    shard_->SignalAndWait(SIGKILL);
+  }
+  StartShard();
+  const auto writer = Writer();
+  for (size_t i = 0; i < blocks.size(); ++i) {
+    if (i == blocks.size() * 3 / 4) {
+      // And once more, under a writer that goes on.
+      shard_->SignalAndWait(SIGKILL);
+      StartShard();
+    }
+    ASSERT_OK(writer->Add(blocks[i]));
+  }
+  ASSERT_OK(writer->Commit(TestRecord(1, 3000, "train")));
+  EXPECT_GE(writer->held_bytes(), held);
+  EXPECT_LT(writer->held_bytes(), all);
+  EXPECT_EQ(writer->acknowledged_bytes(), all);
+  EXPECT_EQ(Series("kvp_shard_duplicate_bytes_total"), 0);
+  EXPECT_EQ(Series("kvp_shard_committed_traces_total"), 1);
+}
+
+TEST_F(ServeTest, MetricsSayWhatTheShardDid) {
+  StartShard();
+  {
+    const auto writer = Writer();
+    for (const uint32_t number : {1, 2}) {
+      ASSERT_OK(WriteTestTrace(*writer, number, 40, 20, "train"));
+    }
+    TraceRecord record = TestRecord(3, 40, "train");
+    EXPECT_FALSE(writer->Commit(record).ok());
+  }
+  ASSERT_OK(Reader()->ReadHead({1, 1}, "", [](HeadBlock) { return absl::OkStatus(); }));
+  int64_t bytes = 0;
+  for (const HeadBlock& block : TestBlocks(1, 40, 20)) {
+    bytes += static_cast<int64_t>(EncodeHeadBlock(block)->size());
+  }
+  EXPECT_EQ(Series("kvp_shard_acknowledged_blocks_total"), 2 * 12);
+  EXPECT_EQ(Series("kvp_shard_acknowledged_bytes_total"), 2 * bytes);
+  EXPECT_EQ(Series("kvp_shard_committed_traces_total"), 2);
+  EXPECT_EQ(Series("kvp_shard_traces"), 2);
+  EXPECT_EQ(Series("kvp_shard_refused_messages_total{reason=\"failed_precondition\"}"), 1);
+  EXPECT_EQ(Series("kvp_shard_refused_messages_total{reason=\"invalid_argument\"}"), 0);
+  EXPECT_EQ(Series("kvp_shard_queue_bytes"), 0);
+  EXPECT_EQ(Series("kvp_shard_unacknowledged_bytes"), 0);
+  EXPECT_GE(Series("kvp_shard_write_seconds_count{of=\"blocks\"}"), 1);
+  EXPECT_EQ(Series("kvp_shard_write_seconds_count{of=\"commits\"}"), 2);
+  EXPECT_EQ(Series("kvp_shard_head_reads_total"), 1);
+  EXPECT_EQ(Series("kvp_shard_read_blocks_total"), 4);
+  EXPECT_EQ(Series("kvp_shard_read_bytes_total"), bytes / 3);
+  EXPECT_EQ(Series("kvp_shard_corrupt_blocks_total"), 0);
+  EXPECT_GT(Series("kvp_shard_disk_bytes"), 2 * bytes);
+  EXPECT_EQ(Series("kvp_shard_quota_bytes"), 0);
 }
 
 TEST_F(ServeTest, TerminationDrainsAndExitsWithZeroThoughAWriterIsConnected) {

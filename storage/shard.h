@@ -3,9 +3,8 @@
 //   column family   key                                          value
 //   default         "identity"                                   ShardIdentity
 //   blocks          epoch · layer · kv_head · trace id · block   encoded head block
-//   index           trace id · layer · kv_head · block           IndexEntry; being there, the block
-//   is records         trace id                                     TraceRecord; being there is the
-//   commit
+//   index           trace id · layer · kv_head · block           IndexEntry; what has none is
+//   nowhere records         trace id                                     TraceRecord: the commit
 //
 // Keys and index entries are encoded in key_encoding.h.
 //
@@ -42,6 +41,7 @@
 #include "storage/commit_list.h"
 #include "storage/head_block.h"
 #include "storage/key_encoding.h"
+#include "storage/shard_metrics.h"
 #include "util/head_split.h"
 
 namespace rocksdb {
@@ -78,6 +78,8 @@ class Shard {
     // What the files are written through, for tests of faults: must outlive the shard. Null: the
     // system's.
     rocksdb::Env* env = nullptr;
+    // What is counted and measured; nothing by default.
+    ShardMetrics metrics;
 
     absl::Status Validate() const;
   };
@@ -145,6 +147,8 @@ class Shard {
     std::string split;
     // The order of traces (storage/trace_order.h); a trace's blocks come in theirs.
     uint64_t order_seed = 0;
+    // Where there are any: these traces alone, in this order, whatever split and order_seed.
+    std::vector<TraceId> traces;
     // Where set, the scan begins after this block.
     std::optional<HeadBlockKey> after;
     // That read ahead of `consume`.
@@ -157,6 +161,10 @@ class Shard {
 
   // Every block, committed or not, by ascending trace id.
   absl::Status ScanAll(const BlockConsumer& consume) const;
+
+  // What is there of a trace, committed or not, in a message of at most `max_bytes`: what would
+  // exceed that is left out.
+  absl::StatusOr<HeldBlocks> Held(const TraceId& id, int64_t max_bytes) const;
 
   // Deletes the blocks of traces without a commit, the last of whose blocks is older than
   // `older_than`. Returns how many traces that were.
@@ -183,6 +191,8 @@ class Shard {
 
   // Reads the whole index.
   absl::StatusOr<Stats> GetStats() const;
+
+  const ShardMetrics& metrics() const { return options_.metrics; }
 
  private:
   static constexpr int32_t kFormatVersion = 2;
@@ -221,6 +231,7 @@ class Shard {
     int32_t entries = 0;
   };
   std::vector<TraceToScan> TracesToScan(const ScanOptions& options) const;
+  std::vector<TraceToScan> NamedTracesToScan(const ScanOptions& options) const;
 
   struct NewBlock {
     HeadBlockKey key;
@@ -237,6 +248,7 @@ class Shard {
   absl::Status AddSortedFile(uint64_t epoch,
                              const std::vector<std::pair<std::string, absl::string_view>>& sorted);
   absl::Status CheckRoom(int64_t bytes) const;
+  void MeasureDisk() const;
   // To be called before looking at the index in order to write. Ends what a failed write has left:
   // after a full disk RocksDB writes again only when told to, the last sorted file may still be
   // without its entries, and commits without theirs in the list. RESOURCE_EXHAUSTED while RocksDB

@@ -191,6 +191,9 @@ absl::Status Shard::OpenForWriting() {
   if (swept > 0) {
     LogInfo(absl::StrCat(options_.dir, ": swept ", swept, " traces without a commit"));
   }
+  options_.metrics.quota_bytes.Set(static_cast<double>(options_.max_bytes));
+  options_.metrics.traces.Set(static_cast<double>(committed_traces()));
+  MeasureDisk();
   return absl::OkStatus();
 }
 

@@ -67,7 +67,22 @@ absl::Status Shard::ScanIndex(
   return FromRocksdb(iterator->status(), absl::StrCat(options_.dir, ": index"));
 }
 
+std::vector<Shard::TraceToScan> Shard::NamedTracesToScan(const ScanOptions& options) const {
+  auto id = options.traces.begin();
+  if (options.after.has_value()) {
+    id = std::find(options.traces.begin(), options.traces.end(), options.after->trace_id);
+  }
+  std::vector<TraceToScan> traces;
+  absl::MutexLock lock(&mutex_);
+  for (; id != options.traces.end(); ++id) {
+    const auto trace = committed_.find(*id);
+    if (trace != committed_.end()) traces.push_back({*id, trace->second.entries});
+  }
+  return traces;
+}
+
 std::vector<Shard::TraceToScan> Shard::TracesToScan(const ScanOptions& options) const {
+  if (!options.traces.empty()) return NamedTracesToScan(options);
   const TraceOrder order(options.order_seed);
   std::vector<TraceToScan> traces;
   {
@@ -86,6 +101,7 @@ std::vector<Shard::TraceToScan> Shard::TracesToScan(const ScanOptions& options) 
 
 absl::Status Shard::ScanHead(HeadId head, const ScanOptions& options,
                              const BlockConsumer& consume) const {
+  options_.metrics.head_reads.Add();
   const std::vector<TraceToScan> traces = TracesToScan(options);
   const rocksdb::Snapshot* snapshot = db_->GetSnapshot();
   const auto release = absl::MakeCleanup([this, snapshot] { db_->ReleaseSnapshot(snapshot); });
@@ -102,7 +118,13 @@ absl::Status Shard::ScanHead(HeadId head, const ScanOptions& options,
   const auto give = [&]() -> absl::Status {
     const std::unique_ptr<BlockFetcher::Fetched> fetched = fetcher.Next();
     absl::StatusOr<absl::string_view> encoded = ToView(fetched->encoded);
-    if (!fetched->status.ok()) encoded = absl::DataLossError(fetched->status.ToString());
+    if (fetched->status.ok()) {
+      options_.metrics.read_blocks.Add();
+      options_.metrics.read_bytes.Add(static_cast<double>(encoded->size()));
+    } else {
+      options_.metrics.corrupt_blocks.Add();
+      encoded = absl::DataLossError(fetched->status.ToString());
+    }
     return consume(fetched->key.block, encoded);
   };
   rocksdb::ReadOptions index_options;
@@ -119,6 +141,7 @@ absl::Status Shard::ScanHead(HeadId head, const ScanOptions& options,
     const auto report_missing = [&]() -> absl::Status {
       if (!wanted(next)) return absl::OkStatus();
       while (fetcher.outstanding() > 0) RETURN_IF_ERROR(give());
+      options_.metrics.corrupt_blocks.Add();
       return consume(next, absl::DataLossError(absl::StrCat(
                                "the index has no entry for the tokens from ", next_token, " on")));
     };
@@ -157,6 +180,38 @@ absl::Status Shard::ScanAll(const BlockConsumer& consume) const {
     value.Reset();
     return status;
   });
+}
+
+absl::StatusOr<HeldBlocks> Shard::Held(const TraceId& id, int64_t max_bytes) const {
+  // Of a varint; of a head's message without its blocks.
+  constexpr int64_t kNumberBytes = 10;
+  constexpr int64_t kHeadBytes = 4 * kNumberBytes;
+  HeldBlocks held;
+  held.set_trace_id(std::string(id.begin(), id.end()));
+  int64_t bytes = kHeadBytes;
+  HeldHead* head = nullptr;
+  // The first block of `head` that hasn't come yet, and its first token.
+  int32_t next_block = 0;
+  int64_t next_token = 0;
+  RETURN_IF_ERROR(ScanIndex(IndexPrefix(id), [&](const HeadBlockKey& key, const IndexEntry& entry) {
+    const bool same_head =
+        head != nullptr && head->layer() == key.head.layer && head->kv_head() == key.head.kv_head;
+    bytes += kNumberBytes + (same_head ? 0 : kHeadBytes);
+    if (bytes > max_bytes) return absl::OkStatus();
+    if (!same_head) {
+      head = held.add_heads();
+      head->set_layer(key.head.layer);
+      head->set_kv_head(key.head.kv_head);
+      next_block = 0;
+      next_token = 0;
+    }
+    if (key.block != next_block || entry.first_token != next_token) return absl::OkStatus();
+    head->add_tokens(entry.tokens);
+    ++next_block;
+    next_token += entry.tokens;
+    return absl::OkStatus();
+  }));
+  return held;
 }
 
 absl::StatusOr<Shard::Stats> Shard::GetStats() const {

@@ -41,6 +41,8 @@ class ShardSource {
     HeadId head;
     std::string split;
     uint64_t order_seed = 0;
+    // Where there are any: these traces alone, in this order.
+    std::vector<TraceId> traces;
     // Where set, the read goes on behind this trace.
     const TraceId* after_trace = nullptr;
   };

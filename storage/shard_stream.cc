@@ -50,8 +50,24 @@ ShardIdentity ShardStream::identity() const {
   return identity_;
 }
 
-absl::Status ShardStream::Send(std::unique_ptr<IngestRequest> request) {
-  const int64_t bytes = request->ByteSizeLong();
+absl::Status ShardStream::SendBlock(const HeadBlock& block) {
+  Pending pending;
+  pending.place = Pending::Place{block.key, block.first_token, block.tokens};
+  pending.request = std::make_shared<IngestRequest>();
+  ASSIGN_OR_RETURN(*pending.request->mutable_block(), EncodeHeadBlock(block));
+  pending.encoded_bytes = pending.request->block().size();
+  return Send(std::move(pending));
+}
+
+absl::Status ShardStream::SendCommit(const TraceRecord& record) {
+  Pending pending;
+  pending.request = std::make_shared<IngestRequest>();
+  *pending.request->mutable_commit() = record;
+  return Send(std::move(pending));
+}
+
+absl::Status ShardStream::Send(Pending pending) {
+  const int64_t bytes = pending.request->ByteSizeLong();
   absl::MutexLock lock(&mutex_);
   const auto fits = [this, bytes] {
     mutex_.AssertReaderHeld();
@@ -60,12 +76,7 @@ absl::Status ShardStream::Send(std::unique_ptr<IngestRequest> request) {
   };
   mutex_.Await(absl::Condition(&fits));
   RETURN_IF_ERROR(error_);
-  Pending pending;
-  pending.sequence = ++last_sequence_;
   pending.bytes = bytes;
-  pending.encoded_bytes = request->block().size();
-  request->set_sequence(pending.sequence);
-  pending.request = std::move(request);
   unacknowledged_bytes_ += bytes;
   unacknowledged_.push_back(std::move(pending));
   return absl::OkStatus();
@@ -90,6 +101,8 @@ void ShardStream::Reset() {
   }
   unacknowledged_.clear();
   unacknowledged_bytes_ = 0;
+  sent_ = 0;
+  held_.reset();
   if (!error_.ok()) {
     error_ = absl::OkStatus();
     unreachable_since_ = absl::Now();
@@ -99,6 +112,11 @@ void ShardStream::Reset() {
 int64_t ShardStream::acknowledged_bytes() const {
   absl::MutexLock lock(&mutex_);
   return acknowledged_bytes_;
+}
+
+int64_t ShardStream::held_bytes() const {
+  absl::MutexLock lock(&mutex_);
+  return held_bytes_;
 }
 
 void ShardStream::Run() {
@@ -163,7 +181,11 @@ absl::Status ShardStream::Converse() {
     context_ = &context;
     broken_ = false;
     greeted_ = false;
-    last_sent_ = 0;
+    last_sequence_ = 0;
+    acknowledged_sequence_ = 0;
+    held_.reset();
+    sent_ = 0;
+    for (Pending& pending : unacknowledged_) pending.sequence = 0;
   }
   const std::unique_ptr<Stream> stream = stub_->Ingest(&context);
   std::thread reader([this, &stream] { ReadResponses(*stream); });
@@ -201,27 +223,56 @@ absl::Status ShardStream::Converse() {
   return FromGrpc(status, ShardName(options_.address));
 }
 
-bool ShardStream::HasUnsent() const {
-  return !unacknowledged_.empty() && unacknowledged_.back().sequence > last_sent_;
+std::shared_ptr<IngestRequest> ShardStream::NextRequest() {
+  absl::MutexLock lock(&mutex_);
+  while (true) {
+    const auto has_work = [this] {
+      mutex_.AssertReaderHeld();
+      return broken_ || sent_ < unacknowledged_.size();
+    };
+    mutex_.Await(absl::Condition(&has_work));
+    if (broken_) return nullptr;
+    Pending& next = unacknowledged_[sent_];
+    if (next.held) {
+      ++sent_;
+      continue;
+    }
+    if (next.place.has_value()) {
+      const TraceId& id = next.place->key.trace_id;
+      const std::string id_bytes(id.begin(), id.end());
+      if (!held_.has_value() || held_->trace_id() != id_bytes) {
+        auto question = std::make_shared<IngestRequest>();
+        question->set_resume(id_bytes);
+        return question;
+      }
+      if (held_->Contains(next.place->key, next.place->first_token, next.place->tokens)) {
+        next.held = true;
+        held_bytes_ += next.encoded_bytes;
+        ++sent_;
+        DropDurable();
+        continue;
+      }
+    } else {
+      // What comes behind a commit is another trace, or this one anew.
+      held_.reset();
+    }
+    next.sequence = ++last_sequence_;
+    next.request->set_sequence(next.sequence);
+    ++sent_;
+    return next.request;
+  }
 }
 
 void ShardStream::SendPending(Stream& stream) {
-  while (true) {
-    std::shared_ptr<const IngestRequest> request;
-    {
-      absl::MutexLock lock(&mutex_);
-      const auto has_work = [this] {
-        mutex_.AssertReaderHeld();
-        return broken_ || HasUnsent();
-      };
-      mutex_.Await(absl::Condition(&has_work));
-      if (broken_) return;
-      const uint64_t first = unacknowledged_.front().sequence;
-      const Pending& next = unacknowledged_[last_sent_ < first ? 0 : last_sent_ + 1 - first];
-      last_sent_ = next.sequence;
-      request = next.request;
-    }
+  while (const std::shared_ptr<IngestRequest> request = NextRequest()) {
     if (!stream.Write(*request)) return;
+    if (request->kind_case() != IngestRequest::kResume) continue;
+    absl::MutexLock lock(&mutex_);
+    const auto answered = [this, &request] {
+      mutex_.AssertReaderHeld();
+      return broken_ || (held_.has_value() && held_->trace_id() == request->resume());
+    };
+    mutex_.Await(absl::Condition(&answered));
   }
 }
 
@@ -233,21 +284,27 @@ void ShardStream::ReadResponses(Stream& stream) {
       identity_ = response.hello();
       greeted_ = true;
       known_ = true;
+    } else if (response.has_held()) {
+      held_.emplace(response.held());
     } else {
-      Acknowledge(response.acknowledged());
+      // Never believed beyond what was sent.
+      acknowledged_sequence_ = std::min(response.acknowledged(), last_sequence_);
+      DropDurable();
     }
   }
   absl::MutexLock lock(&mutex_);
   broken_ = true;
 }
 
-void ShardStream::Acknowledge(uint64_t sequence) {
-  // Never believed beyond what was sent.
-  sequence = std::min(sequence, last_sent_);
-  while (!unacknowledged_.empty() && unacknowledged_.front().sequence <= sequence) {
-    unacknowledged_bytes_ -= unacknowledged_.front().bytes;
-    acknowledged_bytes_ += unacknowledged_.front().encoded_bytes;
+void ShardStream::DropDurable() {
+  while (!unacknowledged_.empty()) {
+    const Pending& first = unacknowledged_.front();
+    const bool acknowledged = first.sequence != 0 && first.sequence <= acknowledged_sequence_;
+    if (!acknowledged && !first.held) return;
+    unacknowledged_bytes_ -= first.bytes;
+    acknowledged_bytes_ += first.encoded_bytes;
     unacknowledged_.pop_front();
+    --sent_;
   }
 }
 

@@ -7,6 +7,7 @@
 #include <deque>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <thread>
 
@@ -17,15 +18,19 @@
 #include "grpcpp/grpcpp.h"
 #include "proto/ingest.grpc.pb.h"
 #include "proto/shard.pb.h"
+#include "proto/trace.pb.h"
+#include "storage/head_block.h"
+#include "storage/held_block_set.h"
 
 namespace kvp {
 
 // Sends blocks and commits in order on a thread of its own, and keeps each until the shard has
-// acknowledged it. When the connection breaks, or the shard goes away (UNAVAILABLE), it connects
-// again and sends everything unacknowledged again, which is a no-op for what the shard has. A shard
-// that is full (RESOURCE_EXHAUSTED) is tried again for as long as it takes: nothing is lost by
-// waiting. Any other refusal, or a shard that stays unreachable longer than the deadline, is an
-// error, which every call returns until Reset.
+// acknowledged it. Before a trace's first block on a connection it asks what the shard holds of the
+// trace, and leaves that out. When the connection breaks, or the shard goes away (UNAVAILABLE), it
+// connects again and goes on with what is neither acknowledged nor held. A shard that is full
+// (RESOURCE_EXHAUSTED) is tried again for as long as it takes: nothing is lost by waiting. Any
+// other refusal, or a shard that stays unreachable longer than the deadline, is an error, which
+// every call returns until Reset.
 //
 // Thread-safe. Calls block on the window and on reconnection.
 class ShardStream {
@@ -52,8 +57,9 @@ class ShardStream {
   // The shard's answer to the hello.
   ShardIdentity identity() const;
 
-  // Queues one message; its sequence number is set here. Waits for the window.
-  absl::Status Send(std::unique_ptr<IngestRequest> request);
+  // Queue one message. Wait for the window.
+  absl::Status SendBlock(const HeadBlock& block);
+  absl::Status SendCommit(const TraceRecord& record);
 
   // Waits until everything sent is acknowledged.
   absl::Status Flush();
@@ -61,19 +67,31 @@ class ShardStream {
   // Forgets everything unacknowledged, and the error; connects again where that had stopped.
   void Reset();
 
-  // Encoded bytes of the blocks acknowledged so far.
+  // Encoded bytes of the blocks that are durable: acknowledged, or held already.
   int64_t acknowledged_bytes() const;
+  // Of the latter.
+  int64_t held_bytes() const;
 
   grpc::Channel& channel() { return *options_.channel; }
   const std::string& address() const { return options_.address; }
 
  private:
   struct Pending {
+    // On the present connection; 0: not sent there.
     uint64_t sequence = 0;
+    // The shard has told that it holds this.
+    bool held = false;
+    // Of a block; a commit has none.
+    struct Place {
+      HeadBlockKey key;
+      int32_t first_token = 0;
+      int32_t tokens = 0;
+    };
+    std::optional<Place> place;
     // Of the message; of the encoded block in it.
     int64_t bytes = 0;
     int64_t encoded_bytes = 0;
-    std::shared_ptr<const IngestRequest> request;
+    std::shared_ptr<IngestRequest> request;
   };
   using Stream = grpc::ClientReaderWriter<IngestRequest, IngestResponse>;
 
@@ -83,23 +101,31 @@ class ShardStream {
   absl::Status Converse();
   // Sends what is to be sent until the connection is broken.
   void SendPending(Stream& stream);
+  // What is to be sent next; null where nothing is and the connection is broken. Waits for it.
+  std::shared_ptr<IngestRequest> NextRequest();
   // Takes responses until there are no more.
   void ReadResponses(Stream& stream);
-  void Acknowledge(uint64_t sequence) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  absl::Status Send(Pending pending);
+  // Drops what needs no acknowledgement any more.
+  void DropDurable() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   bool Cancelled() const { return options_.cancelled != nullptr && options_.cancelled(); }
-  bool HasUnsent() const ABSL_SHARED_LOCKS_REQUIRED(mutex_);
 
   const Options options_;
   const std::unique_ptr<TraceIngestion::Stub> stub_;
 
   mutable absl::Mutex mutex_;
-  // In ascending order of their sequence numbers, without gaps.
+  // In the order of sending. The first `sent_` have been dealt with on the present connection.
   std::deque<Pending> unacknowledged_ ABSL_GUARDED_BY(mutex_);
+  size_t sent_ ABSL_GUARDED_BY(mutex_) = 0;
   int64_t unacknowledged_bytes_ ABSL_GUARDED_BY(mutex_) = 0;
   int64_t acknowledged_bytes_ ABSL_GUARDED_BY(mutex_) = 0;
+  int64_t held_bytes_ ABSL_GUARDED_BY(mutex_) = 0;
+  // On the present connection: the last sequence number sent, and acknowledged.
   uint64_t last_sequence_ ABSL_GUARDED_BY(mutex_) = 0;
-  // The last one sent on the present connection.
-  uint64_t last_sent_ ABSL_GUARDED_BY(mutex_) = 0;
+  uint64_t acknowledged_sequence_ ABSL_GUARDED_BY(mutex_) = 0;
+  // What the shard held of the trace that is being sent, before anything of it was sent on the
+  // present connection.
+  std::optional<HeldBlockSet> held_ ABSL_GUARDED_BY(mutex_);
   // The shard has answered the hello on the present connection.
   bool greeted_ ABSL_GUARDED_BY(mutex_) = false;
   // The present connection is of no more use.

@@ -90,6 +90,10 @@ std::vector<absl::Status> Shard::PutBlocks(absl::Span<const HeadBlockView> block
     return statuses;
   }
   std::vector<NewBlock> added;
+  const auto again = [this](const HeadBlockView& block) {
+    options_.metrics.duplicate_blocks.Add();
+    options_.metrics.duplicate_bytes.Add(static_cast<double>(block.encoded.size()));
+  };
   absl::flat_hash_map<std::string, IndexEntry> in_batch;
   const int64_t now_s = absl::ToUnixSeconds(absl::Now());
   for (size_t i = 0; i < blocks.size(); ++i) {
@@ -98,10 +102,14 @@ std::vector<absl::Status> Shard::PutBlocks(absl::Span<const HeadBlockView> block
       RETURN_IF_ERROR(CheckBlock(block));
       const std::string index_key = EncodeIndexKey(block.key);
       if (const auto found = in_batch.find(index_key); found != in_batch.end()) {
+        again(block);
         return CheckSameBlock(block, found->second);
       }
       ASSIGN_OR_RETURN(const std::optional<IndexEntry> held, FindEntry(block.key));
-      if (held.has_value()) return CheckSameBlock(block, *held);
+      if (held.has_value()) {
+        again(block);
+        return CheckSameBlock(block, *held);
+      }
       if (IsCommitted(block.key.trace_id)) {
         return absl::FailedPreconditionError(absl::StrCat(
             HeadBlockKeyText(block.key), ": the trace is committed without this block"));
@@ -112,8 +120,12 @@ std::vector<absl::Status> Shard::PutBlocks(absl::Span<const HeadBlockView> block
     }();
   }
   if (added.empty()) return statuses;
+  const absl::Time begin = absl::Now();
+  const absl::Status status = Store(added);
+  options_.metrics.block_write_seconds.Observe(absl::ToDoubleSeconds(absl::Now() - begin));
+  MeasureDisk();
   // A block that is repeated within the batch is as lost as the first: none may be acknowledged.
-  if (const absl::Status status = Store(added); !status.ok()) RefuseAll(status, statuses);
+  if (!status.ok()) RefuseAll(status, statuses);
   return statuses;
 }
 
@@ -133,6 +145,10 @@ int64_t Shard::StoredBytes() const {
   db_->GetIntProperty(blocks_, rocksdb::DB::Properties::kTotalSstFilesSize, &files);
   db_->GetIntProperty(blocks_, rocksdb::DB::Properties::kCurSizeAllMemTables, &tables);
   return static_cast<int64_t>(files + tables);
+}
+
+void Shard::MeasureDisk() const {
+  options_.metrics.disk_bytes.Set(static_cast<double>(StoredBytes()));
 }
 
 absl::Status Shard::CheckRoom(int64_t bytes) const {
@@ -353,6 +369,7 @@ std::vector<absl::Status> Shard::Commit(absl::Span<const TraceRecord> records) {
     }();
   }
   if (ids.empty()) return statuses;
+  const absl::Time begin = absl::Now();
   absl::Status status = Write(&batch, "commit");
   if (status.ok()) {
     {
@@ -362,6 +379,9 @@ std::vector<absl::Status> Shard::Commit(absl::Span<const TraceRecord> records) {
     // They are visible, but acknowledged only once they are listed, too.
     status = commits_.Append(ids);
   }
+  options_.metrics.commit_seconds.Observe(absl::ToDoubleSeconds(absl::Now() - begin));
+  if (status.ok()) options_.metrics.committed_traces.Add(static_cast<double>(ids.size()));
+  options_.metrics.traces.Set(static_cast<double>(committed_traces()));
   if (!status.ok()) RefuseAll(status, statuses);
   return statuses;
 }

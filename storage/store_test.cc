@@ -209,6 +209,50 @@ TEST_F(StoreTest, WriterGoesOnOverARestart) {
   ExpectTraces(*reader, {1, 2}, 100, 40);
 }
 
+TEST_F(StoreTest, AWriterThatStartsAnewSendsOnlyWhatTheShardsLack) {
+  const std::vector<HeadBlock> blocks = TestBlocks(1, 100, 10);
+  // The last one in the middle of a head.
+  constexpr size_t kFirst = 35;
+  int64_t first_bytes = 0;
+  {
+    const auto writer = Writer();
+    for (size_t i = 0; i < kFirst; ++i) {
+      ASSERT_OK(writer->Add(blocks[i]));
+      first_bytes += static_cast<int64_t>(EncodeHeadBlock(blocks[i])->size());
+    }
+    while (writer->acknowledged_bytes() < first_bytes) absl::SleepFor(absl::Milliseconds(1));
+    EXPECT_EQ(writer->held_bytes(), 0);
+  }
+  ASSERT_OK(cluster_->Restart(1));
+  const auto writer = Writer();
+  ASSERT_OK(WriteTestTrace(*writer, 1, 100, 10, "train"));
+  EXPECT_EQ(writer->held_bytes(), first_bytes);
+  EXPECT_EQ(cluster_->Counted(0, "acknowledged_blocks_total") +
+                cluster_->Counted(1, "acknowledged_blocks_total"),
+            blocks.size());
+  for (const int shard : {0, 1}) {
+    EXPECT_EQ(cluster_->Counted(shard, "duplicate_blocks_total"), 0);
+    EXPECT_EQ(cluster_->Counted(shard, "committed_traces_total"), 1);
+  }
+  ExpectTraces(*Reader(), {1}, 100, 10);
+  // Once more, after the commit.
+  ASSERT_OK(WriteTestTrace(*writer, 1, 100, 10, "train"));
+  EXPECT_EQ(cluster_->Counted(0, "duplicate_blocks_total"), 0);
+}
+
+TEST_F(StoreTest, BlocksOfOtherSizesThanThoseHeldAreSentAndRefused) {
+  {
+    const auto writer = Writer();
+    for (const HeadBlock& block : TestBlocks(1, 100, 10)) ASSERT_OK(writer->Add(block));
+    while (cluster_->Counted(0, "acknowledged_blocks_total") < 30) {
+      absl::SleepFor(absl::Milliseconds(1));
+    }
+  }
+  EXPECT_THAT(WriteTestTrace(*Writer(), 1, 100, 20, "train"),
+              StatusIs(absl::StatusCode::kFailedPrecondition, HasSubstr("holds 10 tokens")));
+  EXPECT_GT(cluster_->Counted(0, "refused_messages_total{reason=\"failed_precondition\"}"), 0);
+}
+
 TEST_F(StoreTest, ShardThatStaysAwayIsOneErrorWithItsAddressAndTheTraceCanBeSentAgain) {
   TraceWriter::Options options = WriterOptions();
   options.reconnect_deadline = absl::Seconds(1);
@@ -411,6 +455,29 @@ TEST_F(StoreTest, ASeedShufflesTheTracesTheSameWayForEveryHead) {
   std::vector<int> rest = order(read);
   rest.erase(std::remove(rest.begin(), rest.end(), 13), rest.end());
   EXPECT_EQ(rest, std::vector<int>(shuffled.begin() + 5, shuffled.end()));
+}
+
+TEST_F(StoreTest, NamedTracesAreReadInTheOrderInWhichTheyAreNamed) {
+  const auto writer = Writer();
+  for (uint32_t number = 1; number <= 9; ++number) {
+    ASSERT_OK(WriteTestTrace(*writer, number, 100, 40, number < 9 ? "train" : "held_out"));
+  }
+  TraceReader::Options folders;
+  folders.shards = {cluster_->dir(0), cluster_->dir(1)};
+  ASSERT_OK_AND_ASSIGN(const auto local, TraceReader::Connect(folders));
+  const auto remote = Reader();
+  for (TraceReader* reader : {local.get(), remote.get()}) {
+    TraceReader::HeadRead read;
+    // A head of the second shard.
+    read.head = {2, 1};
+    for (const int number : {7, 2, 9, 4}) read.traces.push_back(TestTraceId(number));
+    std::vector<int> numbers;
+    ASSERT_OK(reader->ReadHead(read, [&](HeadBlock block) {
+      if (block.key.block == 0) numbers.push_back(block.key.trace_id[3]);
+      return absl::OkStatus();
+    }));
+    EXPECT_THAT(numbers, ElementsAre(7, 2, 9, 4));
+  }
 }
 
 TEST_F(StoreTest, AFolderIsReadAsItsServerIs) {

@@ -7,6 +7,8 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
+#include "storage/shard_metrics.h"
+#include "util/metrics_testing.h"
 #include "util/status_macros.h"
 
 namespace kvp {
@@ -22,6 +24,7 @@ absl::StatusOr<std::unique_ptr<TestCluster>> TestCluster::Start(int shards) {
   cluster->folder_ = folder;
   cluster->servers_.resize(shards);
   for (int i = 0; i < shards; ++i) {
+    cluster->metrics_.push_back(std::make_unique<Metrics>());
     ASSIGN_OR_RETURN(cluster->servers_[i], cluster->StartShard(i, "127.0.0.1:0"));
     cluster->addresses_.push_back(cluster->servers_[i]->address());
   }
@@ -44,6 +47,10 @@ absl::Status TestCluster::Restart(int shard) {
   return absl::OkStatus();
 }
 
+double TestCluster::Counted(int shard, const std::string& series) const {
+  return SeriesValue(metrics_[shard]->Text(), absl::StrCat("kvp_shard_", series)).value_or(-1);
+}
+
 std::string TestCluster::dir(int shard) const { return absl::StrCat(folder_, "/shard", shard); }
 
 absl::StatusOr<std::unique_ptr<ShardServer>> TestCluster::StartShard(int shard,
@@ -52,6 +59,7 @@ absl::StatusOr<std::unique_ptr<ShardServer>> TestCluster::StartShard(int shard,
   options.listen = listen;
   options.shard.dir = dir(shard);
   options.shard.shard_index = shard;
+  options.shard.metrics = ShardMetrics::In(*metrics_[shard]);
   options.shard.shard_count = static_cast<int>(servers_.size());
   return ShardServer::Start(std::move(options));
 }

@@ -11,6 +11,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "storage/shard_server.h"
+#include "util/metrics.h"
 
 namespace kvp {
 
@@ -35,6 +36,8 @@ class TestCluster {
 
   // Null while stopped.
   ShardServer* server(int shard) { return servers_[shard].get(); }
+  // A series of the shard's metrics, summed over its restarts: "duplicate_blocks_total".
+  double Counted(int shard, const std::string& series) const;
   // Where the shard's data is.
   std::string dir(int shard) const;
 
@@ -43,6 +46,8 @@ class TestCluster {
   absl::StatusOr<std::unique_ptr<ShardServer>> StartShard(int shard, const std::string& listen);
 
   std::string folder_;
+  // End after the servers.
+  std::vector<std::unique_ptr<Metrics>> metrics_;
   std::vector<std::unique_ptr<ShardServer>> servers_;
   std::vector<std::string> addresses_;
 };

@@ -57,15 +57,16 @@ class ShardedTraceReader final : public TraceReader {
   absl::StatusOr<ReadResult> ReadHead(
       const HeadRead& read, const std::function<absl::Status(HeadBlock block)>& consume) override {
     ASSIGN_OR_RETURN(ShardSource* const source, SourceOf(read.head));
-    // A trace that another shard hasn't committed is in no head.
+    // A trace that another shard hasn't committed is in no head; ListTraces names no such one.
     std::optional<std::set<std::string>> everywhere;
-    if (sources_.size() > 1) {
+    if (sources_.size() > 1 && read.traces.empty()) {
       ASSIGN_OR_RETURN(everywhere, IdsEverywhere(read.split));
     }
     ShardSource::HeadRequest request;
     request.head = read.head;
     request.split = read.split;
     request.order_seed = read.order_seed;
+    request.traces = read.traces;
     if (read.after.has_value()) request.after_trace = &*read.after;
     ReadResult result;
     RETURN_IF_ERROR(source->ReadHead(

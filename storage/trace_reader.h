@@ -57,6 +57,8 @@ class TraceReader {
     uint64_t order_seed = 0;
     // Where set, the read goes on behind this trace in that order.
     std::optional<TraceId> after;
+    // Where there are any: these traces of ListTraces alone, in this order, whatever the above.
+    std::vector<TraceId> traces;
   };
   // Calls `consume` with every block of a head of the traces committed when the read began, trace
   // by trace in order, a trace's blocks in theirs. Several blocks are read ahead meanwhile. K
@@ -66,7 +68,7 @@ class TraceReader {
   // The whole of a head by ascending trace id.
   absl::StatusOr<ReadResult> ReadHead(HeadId head, const std::string& split,
                                       const std::function<absl::Status(HeadBlock block)>& consume) {
-    return ReadHead(HeadRead{head, split, 0, std::nullopt}, consume);
+    return ReadHead(HeadRead{head, split, 0, std::nullopt, {}}, consume);
   }
 };
 

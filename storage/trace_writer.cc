@@ -16,7 +16,6 @@
 namespace kvp {
 namespace {
 
-constexpr int32_t kProtocolVersion = 1;
 // Ids in one request: far below the message cap.
 constexpr size_t kIdsPerRequest = 100'000;
 
@@ -31,7 +30,7 @@ class StreamingTraceWriter final : public TraceWriter {
       ShardStream::Options options;
       options.address = options_.shards[i];
       ASSIGN_OR_RETURN(options.channel, MakeChannel(options.address, options_.tls));
-      options.hello.set_protocol_version(kProtocolVersion);
+      options.hello.set_protocol_version(kIngestProtocolVersion);
       *options.hello.mutable_model() = options_.model;
       options.hello.set_shard_index(static_cast<int32_t>(i));
       options.hello.set_shard_count(static_cast<int32_t>(options_.shards.size()));
@@ -102,6 +101,12 @@ class StreamingTraceWriter final : public TraceWriter {
     return bytes;
   }
 
+  int64_t held_bytes() const override {
+    int64_t bytes = 0;
+    for (const std::unique_ptr<ShardStream>& stream : streams_) bytes += stream->held_bytes();
+    return bytes;
+  }
+
  private:
   // Ready for a new trace.
   void Begin() {
@@ -136,10 +141,7 @@ class StreamingTraceWriter final : public TraceWriter {
     }
     trace_id_ = block.key.trace_id;
     ASSIGN_OR_RETURN(const size_t shard, ShardOf(block.key.head));
-    ASSIGN_OR_RETURN(std::string encoded, EncodeHeadBlock(block));
-    auto request = std::make_unique<IngestRequest>();
-    request->set_block(std::move(encoded));
-    RETURN_IF_ERROR(streams_[shard]->Send(std::move(request)));
+    RETURN_IF_ERROR(streams_[shard]->SendBlock(block));
     ++blocks_[shard];
     return absl::OkStatus();
   }
@@ -152,10 +154,8 @@ class StreamingTraceWriter final : public TraceWriter {
     }
     for (const std::unique_ptr<ShardStream>& stream : streams_) RETURN_IF_ERROR(stream->Flush());
     for (size_t i = 0; i < streams_.size(); ++i) {
-      auto request = std::make_unique<IngestRequest>();
       record.set_blocks(blocks_[i]);
-      *request->mutable_commit() = record;
-      RETURN_IF_ERROR(streams_[i]->Send(std::move(request)));
+      RETURN_IF_ERROR(streams_[i]->SendCommit(record));
     }
     for (const std::unique_ptr<ShardStream>& stream : streams_) RETURN_IF_ERROR(stream->Flush());
     return absl::OkStatus();

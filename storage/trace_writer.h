@@ -21,8 +21,9 @@ namespace kvp {
 
 // Streams each trace to every shard, each shard getting its own heads. Blocks are sent while they
 // are added, within a window of unacknowledged bytes; a trace is committed on each shard only when
-// all its blocks are durable there. Re-sending what a shard has is a no-op, so a writer that
-// reconnects, or starts anew, may send everything again.
+// all its blocks are durable there. Adding what a shard has is a no-op, so a writer that starts
+// anew adds everything again; a shard says what it holds of a trace, also after a reconnection, and
+// only the rest is sent.
 //
 // Not thread-safe: one writer a thread. Methods block on the window and on reconnection.
 class TraceWriter {
@@ -61,8 +62,10 @@ class TraceWriter {
   // isn't visible, and may be sent again from its begin.
   virtual absl::Status Commit(TraceRecord record) = 0;
 
-  // Encoded bytes acknowledged so far, summed over the shards.
+  // Encoded bytes of the blocks added that are durable, summed over the shards.
   virtual int64_t acknowledged_bytes() const = 0;
+  // Of those, what a shard held already, so that it wasn't sent.
+  virtual int64_t held_bytes() const { return 0; }
 };
 
 }  // namespace kvp

@@ -48,7 +48,7 @@ StackedAdamW::StackedAdamW(const OptimizerOptions& options, at::Tensor parameter
       mean_(at::zeros_like(parameters_)),
       square_(at::zeros_like(parameters_)),
       average_(parameters_.clone()),
-      active_(at::ones({parameters_.size(0)}, at::kBool)) {}
+      active_(at::ones({parameters_.size(0)}, parameters_.options().dtype(at::kBool))) {}
 
 at::Tensor StackedAdamW::Step(int64_t step, const at::Tensor& gradients) {
   const at::NoGradGuard no_gradients;
@@ -71,6 +71,18 @@ at::Tensor StackedAdamW::Step(int64_t step, const at::Tensor& gradients) {
   const double decay = std::min(options_.ema_decay, number / (number + 9));
   average_.lerp_(parameters_, 1 - decay);
   return norms;
+}
+
+void StackedAdamW::Stop(const at::Tensor& heads, const at::Tensor& last) {
+  const at::NoGradGuard no_gradients;
+  active_ = active_.logical_and(heads.logical_not());
+  const at::Tensor rows = heads.unsqueeze(1);
+  parameters_.copy_(at::where(rows, last, parameters_));
+  average_.copy_(at::where(rows, last, average_));
+}
+
+NamedTensors StackedAdamW::state() const {
+  return {{"mean", mean_}, {"square", square_}, {"average", average_}, {"active", active_}};
 }
 
 }  // namespace kvp

@@ -10,6 +10,7 @@
 #include "absl/strings/str_cat.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
+#include "util/metrics_testing.h"
 #include "util/status_matchers.h"
 
 namespace kvp {
@@ -18,26 +19,6 @@ namespace {
 using ::testing::AllOf;
 using ::testing::HasSubstr;
 using ::testing::StartsWith;
-
-// Asks a server on the loopback interface for a path, in plain HTTP, and returns all it sends.
-std::string Get(int port, const std::string& path) {
-  const int connection = socket(AF_INET, SOCK_STREAM, 0);
-  sockaddr_in address{};
-  address.sin_family = AF_INET;
-  address.sin_port = htons(static_cast<uint16_t>(port));
-  address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-  std::string answer;
-  if (connect(connection, reinterpret_cast<sockaddr*>(&address), sizeof(address)) == 0) {
-    const std::string request =
-        absl::StrCat("GET ", path, " HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
-    EXPECT_EQ(write(connection, request.data(), request.size()), request.size());
-    char buffer[4096];
-    ssize_t size;
-    while ((size = read(connection, buffer, sizeof(buffer))) > 0) answer.append(buffer, size);
-  }
-  close(connection);
-  return answer;
-}
 
 TEST(Metrics, AreScrapedOverHttp) {
   Metrics metrics;
@@ -53,7 +34,7 @@ TEST(Metrics, AreScrapedOverHttp) {
   seconds.Observe(0.25);
   seconds.Observe(1);
   seconds.Observe(7);
-  const std::string answer = Get(metrics.port(), "/metrics");
+  const std::string answer = HttpGet(metrics.port(), "/metrics");
   EXPECT_THAT(answer, StartsWith("HTTP/1.1 200"));
   EXPECT_THAT(answer, AllOf(HasSubstr("# HELP kvp_test_bytes_total Bytes sent.\n"),
                             HasSubstr("# TYPE kvp_test_bytes_total counter\n"),
@@ -74,9 +55,9 @@ TEST(Metrics, OtherPathsAreNotFoundAndASilentClientKeepsNobodyWaitingForLong) {
   address.sin_port = htons(static_cast<uint16_t>(metrics.port()));
   address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
   ASSERT_EQ(connect(silent, reinterpret_cast<sockaddr*>(&address), sizeof(address)), 0);
-  EXPECT_THAT(Get(metrics.port(), "/"), StartsWith("HTTP/1.1 404"));
+  EXPECT_THAT(HttpGet(metrics.port(), "/"), StartsWith("HTTP/1.1 404"));
   close(silent);
-  EXPECT_THAT(Get(metrics.port(), "/metrics?all"), StartsWith("HTTP/1.1 200"));
+  EXPECT_THAT(HttpGet(metrics.port(), "/metrics?all"), StartsWith("HTTP/1.1 200"));
 }
 
 TEST(Metrics, AnAddressThatIsNoneIsNamed) {

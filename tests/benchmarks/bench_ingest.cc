@@ -65,6 +65,8 @@ class EchoService final : public TraceIngestion::Service {
         *identity.mutable_model() = model;
         identity.set_shard_count(1);
         identity.set_head_end(int64_t{model.layers()} * model.kv_heads());
+      } else if (request.has_resume()) {
+        response.mutable_held()->set_trace_id(request.resume());
       } else {
         response.set_acknowledged(request.sequence());
       }

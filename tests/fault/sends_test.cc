@@ -37,7 +37,7 @@ class SendsTest : public testing::Test {
 
   static IngestRequest Hello() {
     IngestRequest request;
-    request.mutable_hello()->set_protocol_version(1);
+    request.mutable_hello()->set_protocol_version(kIngestProtocolVersion);
     *request.mutable_hello()->mutable_model() = TestModel();
     request.mutable_hello()->set_shard_count(1);
     return request;

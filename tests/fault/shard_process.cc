@@ -5,6 +5,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include <cstdlib>
 #include <filesystem>
 #include <random>
 #include <system_error>
@@ -15,6 +16,7 @@
 #include "storage/test_traces.h"
 #include "tests/run_command.h"
 #include "util/file.h"
+#include "util/metrics_testing.h"
 #include "util/status_macros.h"
 
 namespace kvp {
@@ -91,6 +93,15 @@ std::string ShardProcess::LogPath(const std::string& name) const {
 std::string ShardProcess::LastWords() const {
   const std::string log = ReadFile(LogPath("serve.log")).value_or("");
   return log.size() <= kLastWordsBytes ? log : log.substr(log.size() - kLastWordsBytes);
+}
+
+absl::StatusOr<double> ShardProcess::Series(const std::string& name) const {
+  ASSIGN_OR_RETURN(const std::string log, ReadFile(LogPath("serve.log")));
+  constexpr absl::string_view kBefore = "metrics on http://127.0.0.1:";
+  const size_t found = log.rfind(kBefore.data());
+  if (found == std::string::npos) return absl::NotFoundError(LastWords());
+  const int port = std::atoi(log.c_str() + found + kBefore.size());
+  return SeriesValue(HttpGet(port, "/metrics"), name);
 }
 
 void ShardProcess::Kill() {

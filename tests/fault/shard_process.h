@@ -48,6 +48,8 @@ class ShardProcess {
   absl::Status Launch();
   absl::Status Start();
   absl::Status WaitUntilReady(absl::Duration limit = absl::Seconds(60));
+  // A series of its metrics; needs the flag --metrics-port=0.
+  absl::StatusOr<double> Series(const std::string& name) const;
   void Kill();
   // SIGTERM. The exit status.
   int Terminate();

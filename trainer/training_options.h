@@ -41,8 +41,9 @@ struct CheckpointOptions {
 struct EvaluationSummary {
   int64_t step = 0;
   // Since the training's first step, evaluations and waits for data included, those before a resume
-  // too; and the part of them that was waiting.
+  // too; the part of them in evaluations, this one included; and the part that was waiting.
   double seconds = 0;
+  double evaluation_seconds = 0;
   double waiting_seconds = 0;
   double held_out_cost = 0;  // mean over heads
   double worst_cost = 0;

@@ -10,6 +10,7 @@
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_join.h"
 #include "absl/strings/str_split.h"
+#include "absl/strings/strip.h"
 #include "util/status_macros.h"
 #include "util/tensor_bytes.h"
 
@@ -22,6 +23,7 @@ constexpr char kPositionFeatures[] = "log1p/10, 1/(1+p), sin and cos at 1..1e-5"
 constexpr char kPositionTable[] = "table";
 constexpr char kKvpAgent[] = "kvp";
 constexpr char kPaperAgent[] = "paper";
+constexpr char kTrainingPrefix[] = "training.";
 constexpr int64_t kLargestCount = 1 << 16;
 
 using Metadata = std::map<std::string, std::string>;
@@ -47,18 +49,36 @@ absl::Status CheckField(const std::string& path, const Metadata& metadata, const
       path, absl::StrCat("metadata field ", field, " is \"", value, "\", not \"", expected, "\""));
 }
 
+bool ParseNumber(absl::string_view text, double& number) { return absl::SimpleAtod(text, &number); }
+template <typename Integer>
+bool ParseNumber(absl::string_view text, Integer& number) {
+  return absl::SimpleAtoi(text, &number);
+}
+
 template <typename Number>
 absl::Status ReadNumber(const std::string& path, const Metadata& metadata, const std::string& field,
                         Number& number) {
   ASSIGN_OR_RETURN(const std::string value, Field(path, metadata, field));
-  bool valid;
-  if constexpr (std::is_same_v<Number, double>) {
-    valid = absl::SimpleAtod(value, &number);
-  } else {
-    valid = absl::SimpleAtoi(value, &number);
-  }
-  if (valid) return absl::OkStatus();
+  if (ParseNumber(value, number)) return absl::OkStatus();
   return Invalid(path, absl::StrCat("metadata field ", field, " is \"", value, "\", not a number"));
+}
+
+// A number of each head, where the file has them.
+template <typename Number>
+absl::Status ReadOfHeads(const std::string& path, const Metadata& metadata,
+                         const std::string& field, const AgentFile& agents,
+                         std::vector<Number>& numbers) {
+  const auto found = metadata.find(field);
+  if (found == metadata.end()) return absl::OkStatus();
+  for (const absl::string_view text : absl::StrSplit(found->second, ',')) {
+    if (ParseNumber(text, numbers.emplace_back())) continue;
+    return Invalid(path,
+                   absl::StrCat("metadata field ", field, " has \"", text, "\", not a number"));
+  }
+  const int64_t heads = agents.layers * agents.kv_heads;
+  if (static_cast<int64_t>(numbers.size()) == heads) return absl::OkStatus();
+  return Invalid(path, absl::StrCat("metadata field ", field, " has ", numbers.size(),
+                                    " numbers, for ", heads, " heads"));
 }
 
 std::string FrequenciesText(const std::vector<double>& frequencies) {
@@ -161,6 +181,13 @@ absl::Status SaveAgents(const std::string& path, const AgentFile& agents) {
       {"seed", absl::StrCat(agents.seed)},
       {"held_out_cost", absl::StrFormat("%.9g", agents.held_out_cost)},
   };
+  if (!agents.held_out_costs.empty()) {
+    metadata["held_out_costs"] = absl::StrJoin(
+        agents.held_out_costs, ",",
+        [](std::string* out, double cost) { absl::StrAppendFormat(out, "%.9g", cost); });
+  }
+  if (!agents.best_steps.empty()) metadata["best_steps"] = absl::StrJoin(agents.best_steps, ",");
+  for (const auto& [name, value] : agents.training) metadata[kTrainingPrefix + name] = value;
   if (has_table) metadata["position_table"] = absl::StrCat(agents.shape.position_table);
   return WriteTensors(path, tensors, metadata);
 }
@@ -187,6 +214,12 @@ absl::StatusOr<AgentFile> LoadAgents(const std::string& path) {
   ASSIGN_OR_RETURN(agents.model_fingerprint, Field(path, metadata, "model_fingerprint"));
   ASSIGN_OR_RETURN(agents.training_data_hash, Field(path, metadata, "training_data_hash"));
   ASSIGN_OR_RETURN(agents.objective, Field(path, metadata, "objective"));
+  RETURN_IF_ERROR(ReadOfHeads(path, metadata, "held_out_costs", agents, agents.held_out_costs));
+  RETURN_IF_ERROR(ReadOfHeads(path, metadata, "best_steps", agents, agents.best_steps));
+  for (const auto& [name, value] : metadata) {
+    absl::string_view option = name;
+    if (absl::ConsumePrefix(&option, kTrainingPrefix)) agents.training[std::string(option)] = value;
+  }
   for (const auto& [name, dimensions] : ParameterShapes(agents.shape)) {
     ASSIGN_OR_RETURN(const SafetensorsEntry* entry, file->Find(name));
     if (entry->dtype != "F32") {

@@ -17,12 +17,18 @@
 //                       the network's shape
 //   training_data_hash, objective, seed, held_out_cost
 //                       how they came to be
+//   held_out_costs, best_steps
+//                       of each head, layer-major, comma-separated: the cost of its agent, and
+//                       after how many steps that was the best; files without them still load
+//   training.NAME       every option of the trainer that the agents depend on
 
 #ifndef KVP_POLICY_AGENT_FILE_H_
 #define KVP_POLICY_AGENT_FILE_H_
 
 #include <cstdint>
+#include <map>
 #include <string>
+#include <vector>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
@@ -44,6 +50,10 @@ struct AgentFile {
   std::string objective;           // as the trainer's --objective
   uint64_t seed = 0;
   double held_out_cost = 0;  // mean over heads; 1 is the oracle
+  // Of each head, layer-major; empty where it isn't known.
+  std::vector<double> held_out_costs;
+  std::vector<int64_t> best_steps;
+  std::map<std::string, std::string> training;  // by the option's name
 };
 
 // Writes atomically; the same agents give the same bytes. INVALID_ARGUMENT where a tensor's shape

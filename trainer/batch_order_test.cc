@@ -64,8 +64,7 @@ TEST(BatchOrderTest, AStepIsTheSameWheneverItIsAskedFor) {
   BatchOrder in_order(traces, 4, 5);
   const auto all = Sequence(in_order, 0, 9);
   BatchOrder resumed(traces, 4, 5);
-  EXPECT_EQ(Sequence(resumed, 6, 9),
-            std::vector(all.begin() + 6 * 4, all.end()));
+  EXPECT_EQ(Sequence(resumed, 6, 9), std::vector(all.begin() + 6 * 4, all.end()));
   EXPECT_EQ(Sequence(resumed, 0, 9), all);
   BatchOrder other_seed(traces, 4, 6);
   EXPECT_NE(Sequence(other_seed, 0, 9), all);

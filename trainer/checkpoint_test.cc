@@ -101,8 +101,8 @@ TEST_F(CheckpointTest, TheLastTwoAreKept) {
 }
 
 TEST_F(CheckpointTest, AnyDamageToTheNewestIsSeenAndTheOneBeforeIsTaken) {
-  for (const char* file : {"manifest.json", "heads-00000-00004.safetensors",
-                           "heads-00004-00006.safetensors"}) {
+  for (const char* file :
+       {"manifest.json", "heads-00000-00004.safetensors", "heads-00004-00006.safetensors"}) {
     for (const bool removed : {false, true}) {
       std::filesystem::remove_all(dir_);
       CheckpointFolder folder = Folder();
@@ -181,9 +181,8 @@ TEST_F(CheckpointTest, AnotherFormatVersionIsRefused) {
   ASSERT_OK(WriteFileAtomically(
       manifest, {"{\"content\":{\"format_version\":2},\"sha256\":\""
                  "01656518fbdc75569e8ad75e741ba0c36d6a05a7a48519753d1a47518a37f01d\"}"}));
-  EXPECT_THAT(folder.Load(kSettings).status(),
-              StatusIs(absl::StatusCode::kFailedPrecondition,
-                       HasSubstr("format_version is 2, not 1")));
+  EXPECT_THAT(folder.Load(kSettings).status(), StatusIs(absl::StatusCode::kFailedPrecondition,
+                                                        HasSubstr("format_version is 2, not 1")));
 }
 
 TEST_F(CheckpointTest, AFolderThatCannotBeWrittenIsNamed) {

@@ -38,20 +38,6 @@ GroupTrainer::GroupTrainer(const Options& options, HeadRange heads, const Object
   kept_steps_ = at::zeros({heads.size()}, at::kLong);
 }
 
-AgentParameters GroupTrainer::Views(const at::Tensor& flat) const {
-  AgentParameters views;
-  int64_t offset = 0;
-  for (const auto& [name, dimensions] : ParameterShapes(options_.gradient.shape)) {
-    int64_t size = 1;
-    for (const int64_t dimension : dimensions) size *= dimension;
-    std::vector<int64_t> stacked = {flat.size(0)};
-    stacked.insert(stacked.end(), dimensions.begin(), dimensions.end());
-    views[name] = flat.narrow(1, offset, size).view(stacked);
-    offset += size;
-  }
-  return views;
-}
-
 std::vector<int64_t> GroupTrainer::Budgets(int64_t entries) const {
   std::vector<int64_t> budgets;
   for (const double share : options_.budgets) {
@@ -62,9 +48,7 @@ std::vector<int64_t> GroupTrainer::Budgets(int64_t entries) const {
 
 BatchGradient GroupTrainer::Gradient(int64_t step, absl::Span<const BatchContext> contexts,
                                      int64_t batch) {
-  AgentParameters parameters = Views(parameters_);
-  for (auto& [name, tensor] : parameters) tensor = tensor.detach().requires_grad_(true);
-  return ComputeBatchGradient(options_.gradient, heads_, *objective_, parameters, step, contexts,
+  return ComputeBatchGradient(options_.gradient, heads_, *objective_, parameters_, step, contexts,
                               batch);
 }
 
@@ -95,7 +79,7 @@ at::Tensor GroupTrainer::MeasureScores(const at::Tensor& scores,
 
 at::Tensor GroupTrainer::Measure(absl::Span<const ContextTensors> contexts) const {
   const at::NoGradGuard no_gradients;
-  const AgentParameters parameters = Views(optimizer_->average());
+  const AgentParameters parameters = ParameterViews(options_.gradient.shape, optimizer_->average());
   at::Tensor sums =
       at::zeros({heads_.size(), 2 + static_cast<int64_t>(options_.budgets.size())}, at::kDouble);
   for (const ContextTensors& context : contexts) {
@@ -127,7 +111,8 @@ void GroupTrainer::Keep(int64_t step, const GroupMetrics& metrics) {
 at::Tensor GroupTrainer::stopped() const { return optimizer_->active().logical_not().to(at::kCPU); }
 
 AgentParameters GroupTrainer::kept_parameters() const {
-  AgentParameters parameters = Views(kept_parameters_.to(at::kCPU));
+  AgentParameters parameters =
+      ParameterViews(options_.gradient.shape, kept_parameters_.to(at::kCPU));
   for (auto& [name, tensor] : parameters) tensor = tensor.contiguous();
   return parameters;
 }

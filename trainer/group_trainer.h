@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "ATen/core/Tensor.h"
+#include "absl/status/status.h"
 #include "absl/types/span.h"
 #include "policy/agent_network.h"
 #include "trainer/batch_gradient.h"
@@ -89,7 +90,6 @@ class GroupTrainer {
   absl::Status Restore(const NamedTensors& state);
 
  private:
-  AgentParameters Views(const at::Tensor& flat) const;
   std::vector<int64_t> Budgets(int64_t entries) const;
   // Where everything of State lies.
   NamedTensors LiveState() const;

@@ -35,9 +35,9 @@ at::Tensor Whole(const SyntheticTrace& trace, HeadId head, std::string HeadBlock
   for (const HeadBlock& block : trace.blocks) {
     if (block.key.head != head) continue;
     parts.push_back(
-        labels ? TensorFromBytes(block.*part, at::kHalf, {block.cuts, block.tokens}).value()
-               : TensorFromBytes(block.*part, at::kBFloat16, {block.tokens, block.head_dim})
-                     .value());
+        labels
+            ? TensorFromBytes(block.*part, at::kHalf, {block.cuts, block.tokens}).value()
+            : TensorFromBytes(block.*part, at::kBFloat16, {block.tokens, block.head_dim}).value());
   }
   return at::cat(parts, labels ? 1 : 0).to(at::kFloat);
 }
@@ -95,9 +95,8 @@ TEST_F(HeadGroupTensorsTest, BlocksThatDisagreeWithTheirRecordAreRefusedNamingTh
   const auto refused = [&](auto change, const std::string& field) {
     HeadBlock block = traces_[0].blocks[0];
     change(block);
-    EXPECT_THAT(tensors.Add(block),
-                StatusIs(absl::StatusCode::kInvalidArgument,
-                         AllOf(HasSubstr(field), HasSubstr("kv_head"))));
+    EXPECT_THAT(tensors.Add(block), StatusIs(absl::StatusCode::kInvalidArgument,
+                                             AllOf(HasSubstr(field), HasSubstr("kv_head"))));
   };
   refused([](HeadBlock& block) { block.head_dim = 7; }, "head_dim is 7");
   refused([](HeadBlock& block) { block.cuts = 3; }, "cuts is 3");

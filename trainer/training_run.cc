@@ -93,6 +93,11 @@ class TrainingRun {
     GroupTrainer::Options group_options = options_.group;
     group_options.gradient.shape = ShapeFor(options_, train_->model());
     RETURN_IF_ERROR(group_options.gradient.shape.Validate());
+    for (const TraceSet* traces : {&*train_, &*held_out_}) {
+      for (const Context& context : traces->contexts()) {
+        RETURN_IF_ERROR(group_options.gradient.shape.CheckPosition(context.cut - 1));
+      }
+    }
     for (const HeadRange group : grid_.groups) {
       groups_.push_back(
           std::make_unique<GroupTrainer>(group_options, group, objective_.get(), options_.device));
@@ -125,6 +130,7 @@ class TrainingRun {
     resumed_ = checkpoint->run;
     seconds_before_ = resumed_.value("seconds", 0.0);
     waiting_before_ = resumed_.value("waiting_seconds", 0.0);
+    evaluation_seconds_ = resumed_.value("evaluation_seconds", 0.0);
     if (communicator_.rank() == 0) {
       LogInfo(absl::StrCat("going on after step ", step_, " of ", options_.checkpoint.dir));
     }
@@ -316,6 +322,7 @@ class TrainingRun {
   }
 
   absl::Status Evaluate(bool* goes_on) {
+    const absl::Time begin = absl::Now();
     RETURN_IF_ERROR(communicator_.Agree(status_));
     ASSIGN_OR_RETURN(const at::Tensor sums, SumsOfAllReplicas(evaluator_->MeasureAgents(groups_)));
     evaluator_->ReadAhead();
@@ -329,6 +336,8 @@ class TrainingRun {
     EvaluationSummary summary;
     if (reporter_ != nullptr) {
       summary = Summarize(all);
+      evaluation_seconds_ += absl::ToDoubleSeconds(absl::Now() - begin);
+      summary.evaluation_seconds = evaluation_seconds_;
       summary.waiting_seconds = waiting_seconds;
       reporter_->Evaluated(summary);
     }
@@ -418,6 +427,7 @@ class TrainingRun {
       checkpoint.run = reporter_->state();
       checkpoint.run["seconds"] = Seconds();
       checkpoint.run["waiting_seconds"] = waiting;
+      checkpoint.run["evaluation_seconds"] = evaluation_seconds_;
     }
     RETURN_IF_ERROR(checkpoints_->Save(checkpoint));
     saved_step_ = step_;
@@ -526,6 +536,9 @@ class TrainingRun {
       ++finite;
     }
     agents.held_out_cost = sum / static_cast<double>(finite);
+    agents.held_out_costs = result->held_out_cost;
+    agents.best_steps = result->best_steps;
+    agents.training = AgentSettings(options_);
   }
 
   const TrainingOptions& options_;
@@ -542,6 +555,7 @@ class TrainingRun {
   std::unique_ptr<CheckpointFolder> checkpoints_;
   nlohmann::json resumed_ = nlohmann::json::object();
   double seconds_before_ = 0;
+  double evaluation_seconds_ = 0;
   double waiting_before_ = 0;
 
   int64_t first_step_ = 0;

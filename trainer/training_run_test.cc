@@ -329,10 +329,10 @@ TEST(TrainingRunTest, PrometheusSeesTheSame) {
   options.metrics = TrainerMetrics::In(metrics);
   ASSERT_OK(TrainAlone(options));
   const std::string text = metrics.Text();
-  EXPECT_THAT(text, AllOf(HasSubstr("kvp_trainer_steps_total 60"),
-                          HasSubstr("kvp_trainer_contexts_total 240"),
-                          HasSubstr("kvp_trainer_stopped_heads 0"),
-                          HasSubstr("\nkvp_trainer_held_out_cost 1.")));
+  EXPECT_THAT(
+      text,
+      AllOf(HasSubstr("kvp_trainer_steps_total 60"), HasSubstr("kvp_trainer_contexts_total 240"),
+            HasSubstr("kvp_trainer_stopped_heads 0"), HasSubstr("\nkvp_trainer_held_out_cost 1.")));
 }
 
 TEST(TrainingRunTest, AMetricsFileThatCannotBeWrittenIsNamed) {

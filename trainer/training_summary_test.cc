@@ -48,8 +48,8 @@ TEST(TrainingSummaryTest, TheLinesShowTheWorstHeadsFirstAndTheMean) {
   const std::vector<std::string> lines = HeadTableLines(HeadTable(Result()), 2);
   ASSERT_EQ(lines.size(), 5u);
   EXPECT_THAT(lines[1], AllOf(HasSubstr("layer 1, KV head 0"), HasSubstr("-150.0 %")));
-  EXPECT_THAT(lines[2], AllOf(HasSubstr("layer 0, KV head 1"), HasSubstr("75.0 %"),
-                              HasSubstr("diverged")));
+  EXPECT_THAT(lines[2],
+              AllOf(HasSubstr("layer 0, KV head 1"), HasSubstr("75.0 %"), HasSubstr("diverged")));
   EXPECT_THAT(lines[3], HasSubstr("other 2 heads"));
   EXPECT_THAT(lines[4], AllOf(HasSubstr("mean"), HasSubstr("1.9250"), HasSubstr("28.8 %")));
 }

@@ -24,9 +24,12 @@ absl::Status CheckSize(absl::string_view field, int64_t value, int64_t smallest)
 std::string Hidden(int64_t layer) { return absl::StrCat("hidden.", layer); }
 
 // x [heads, rows, in] → [heads, rows, out], in one batched GEMM.
-at::Tensor Linear(const AgentParameters& parameters, const std::string& name, const at::Tensor& x) {
-  return at::baddbmm(parameters.at(name + ".bias").unsqueeze(1), x,
-                     parameters.at(name + ".weight").transpose(1, 2));
+at::Tensor Linear(const AgentParameters& parameters, const std::string& name, const at::Tensor& x,
+                  at::ScalarType dtype) {
+  const at::Tensor weight = parameters.at(name + ".weight").transpose(1, 2);
+  const at::Tensor bias = parameters.at(name + ".bias").unsqueeze(1);
+  if (dtype == at::kFloat) return at::baddbmm(bias, x, weight);
+  return at::bmm(x.to(dtype), weight.to(dtype)).to(at::kFloat) + bias;
 }
 
 at::Tensor LayerNorm(const AgentParameters& parameters, const std::string& name,
@@ -222,7 +225,15 @@ AgentInputs MakeAgentInputs(const AgentShape& shape, const at::Tensor& keys,
 at::Tensor AgentScores(const AgentShape& shape, const AgentParameters& parameters,
                        const at::Tensor& keys, const at::Tensor& values,
                        const at::Tensor& positions) {
-  const AgentInputs inputs = MakeAgentInputs(shape, keys, values, positions);
+  return AgentScores(shape, parameters, MakeAgentInputs(shape, keys, values, positions));
+}
+
+at::Tensor AgentScores(const AgentShape& shape, const AgentParameters& parameters,
+                       const AgentInputs& inputs, at::ScalarType dtype) {
+  const at::Tensor& positions = inputs.positions;
+  const auto linear = [&](const std::string& name, const at::Tensor& x) {
+    return Linear(parameters, name, x, dtype);
+  };
   at::Tensor features = inputs.features;
   if (shape.position_table > 0) {
     const at::Tensor& table = parameters.at("position.weight");
@@ -232,16 +243,15 @@ at::Tensor AgentScores(const AgentShape& shape, const AgentParameters& parameter
             : table.gather(1, positions.unsqueeze(-1).expand({-1, -1, table.size(2)}));
     features = LayerNorm(parameters, "position_norm", rows);
   }
-  at::Tensor x =
-      at::cat({LayerNorm(parameters, "key_norm", Linear(parameters, "key", inputs.keys)),
-               LayerNorm(parameters, "value_norm", Linear(parameters, "value", inputs.values)),
-               features.expand({keys.size(0), keys.size(1), shape.position_features})},
-              -1);
+  at::Tensor x = at::cat(
+      {LayerNorm(parameters, "key_norm", linear("key", inputs.keys)),
+       LayerNorm(parameters, "value_norm", linear("value", inputs.values)),
+       features.expand({inputs.keys.size(0), inputs.keys.size(1), shape.position_features})},
+      -1);
   for (int64_t layer = 0; layer < shape.hidden_layers; ++layer) {
-    x = at::silu(
-        LayerNorm(parameters, Hidden(layer) + "_norm", Linear(parameters, Hidden(layer), x)));
+    x = at::silu(LayerNorm(parameters, Hidden(layer) + "_norm", linear(Hidden(layer), x)));
   }
-  return Linear(parameters, "output", x).squeeze(-1);
+  return linear("output", x).squeeze(-1);
 }
 
 }  // namespace kvp

@@ -99,6 +99,10 @@ AgentInputs MakeAgentInputs(const AgentShape& shape, const at::Tensor& keys,
 at::Tensor AgentScores(const AgentShape& shape, const AgentParameters& parameters,
                        const at::Tensor& keys, const at::Tensor& values,
                        const at::Tensor& positions);
+// The same of inputs made beforehand. With bf16 as `dtype`, matrices are multiplied in it, their
+// results' sums kept in fp32 as far as the device does; everything else is fp32, parameters too.
+at::Tensor AgentScores(const AgentShape& shape, const AgentParameters& parameters,
+                       const AgentInputs& inputs, at::ScalarType dtype = at::kFloat);
 
 }  // namespace kvp
 

@@ -14,17 +14,6 @@ namespace {
 
 std::string Hidden(int64_t layer) { return absl::StrCat("hidden.", layer); }
 
-// x [heads, rows, in] · weight [heads, out, in]ᵀ.
-at::Tensor Product(const at::Tensor& x, const at::Tensor& weight) {
-  return at::bmm(x, weight.transpose(1, 2));
-}
-
-// weight_gradient [heads, out, in] += y_gradient [heads, rows, out]ᵀ · x [heads, rows, in].
-void AddWeightGradient(const at::Tensor& y_gradient, const at::Tensor& x,
-                       at::Tensor weight_gradient) {
-  weight_gradient.baddbmm_(y_gradient.transpose(1, 2), x);
-}
-
 const float* OfHead(const at::Tensor& tensor, int64_t head) {
   return tensor.data_ptr<float>() + head * tensor.stride(0);
 }
@@ -43,18 +32,19 @@ void ForEachHead(int64_t heads, const Function& function) {
 }  // namespace
 
 AgentPass::AgentPass(const AgentShape& shape, const AgentParameters& parameters,
-                     const AgentInputs& inputs)
-    : shape_(shape), parameters_(parameters), inputs_(inputs) {
+                     const AgentInputs& inputs, at::ScalarType dtype)
+    : shape_(shape), parameters_(parameters), inputs_(inputs), dtype_(dtype) {
   const at::NoGradGuard no_gradients;
   const int64_t heads = inputs_.keys.size(0);
   const int64_t rows = inputs_.keys.size(1);
   const int64_t width = shape_.width;
   joined_ = at::empty({heads, rows, 2 * width + shape_.position_features}, at::kFloat);
-  key_ = Forward("key_norm", "key", false, Product(inputs_.keys, parameters_.at("key.weight")),
+  key_ = Forward("key_norm", "key", false,
+                 Multiply(inputs_.keys, parameters_.at("key.weight").transpose(1, 2)),
                  joined_.narrow(2, 0, width));
-  value_ =
-      Forward("value_norm", "value", false, Product(inputs_.values, parameters_.at("value.weight")),
-              joined_.narrow(2, width, width));
+  value_ = Forward("value_norm", "value", false,
+                   Multiply(inputs_.values, parameters_.at("value.weight").transpose(1, 2)),
+                   joined_.narrow(2, width, width));
   const at::Tensor features = joined_.narrow(2, 2 * width, shape_.position_features);
   if (shape_.position_table > 0) {
     position_ =
@@ -67,14 +57,28 @@ AgentPass::AgentPass(const AgentShape& shape, const AgentParameters& parameters,
   for (int64_t layer = 0; layer < shape_.hidden_layers; ++layer) {
     at::Tensor y = at::empty({heads, rows, width}, at::kFloat);
     const std::string name = Hidden(layer);
-    hidden_.push_back(
-        Forward(name + "_norm", name, true, Product(x, parameters_.at(name + ".weight")), y));
+    hidden_.push_back(Forward(name + "_norm", name, true,
+                              Multiply(x, parameters_.at(name + ".weight").transpose(1, 2)), y));
     x = y;
     activity_.push_back(std::move(y));
   }
   scores_ = at::baddbmm(parameters_.at("output.bias").unsqueeze(1), x,
                         parameters_.at("output.weight").transpose(1, 2))
                 .squeeze(2);
+}
+
+at::Tensor AgentPass::Multiply(const at::Tensor& a, const at::Tensor& b) const {
+  if (dtype_ == at::kFloat) return at::bmm(a, b);
+  return at::bmm(a.to(dtype_), b.to(dtype_)).to(at::kFloat);
+}
+
+void AgentPass::AddWeightGradient(const at::Tensor& y_gradient, const at::Tensor& x,
+                                  at::Tensor weight_gradient) const {
+  if (dtype_ == at::kFloat) {
+    weight_gradient.baddbmm_(y_gradient.transpose(1, 2), x);
+  } else {
+    weight_gradient.add_(Multiply(y_gradient.transpose(1, 2), x));
+  }
 }
 
 AgentPass::Normal AgentPass::Forward(const std::string& norm, const std::string& linear, bool silu,
@@ -142,7 +146,7 @@ void AgentPass::Backward(const at::Tensor& score_gradient, const AgentParameters
     at::Tensor weight = parameters_.at(name + ".weight");
     // Features that aren't learned need no gradient.
     if (layer == 0 && shape_.position_table == 0) weight = weight.narrow(2, 0, 2 * shape_.width);
-    y_gradient = at::bmm(x_gradient, weight);
+    y_gradient = Multiply(x_gradient, weight);
   }
   const at::Tensor key_gradient =
       Backward("key_norm", "key", false, key_, y_gradient.narrow(2, 0, shape_.width), gradient);

@@ -18,8 +18,10 @@ namespace kvp {
 // change in between. Everything is fp32 and on the CPU.
 class AgentPass {
  public:
-  // `positions` of the inputs are [rows], and different.
-  AgentPass(const AgentShape& shape, const AgentParameters& parameters, const AgentInputs& inputs);
+  // `positions` of the inputs are [rows], and different. With bf16 as `dtype`, matrices are
+  // multiplied in it, as in AgentScores.
+  AgentPass(const AgentShape& shape, const AgentParameters& parameters, const AgentInputs& inputs,
+            at::ScalarType dtype = at::kFloat);
 
   // fp32 [heads, rows].
   const at::Tensor& scores() const { return scores_; }
@@ -46,9 +48,15 @@ class AgentPass {
                       const Normal& forward, const at::Tensor& y_gradient,
                       const AgentParameters& gradient) const;
 
-  const AgentShape shape_;
-  const AgentParameters parameters_;
-  const AgentInputs inputs_;
+  at::Tensor Multiply(const at::Tensor& a, const at::Tensor& b) const;
+  // weight_gradient [heads, out, in] += y_gradient [heads, rows, out]ᵀ · x [heads, rows, in].
+  void AddWeightGradient(const at::Tensor& y_gradient, const at::Tensor& x,
+                         at::Tensor weight_gradient) const;
+
+  AgentShape shape_;
+  AgentParameters parameters_;
+  AgentInputs inputs_;
+  at::ScalarType dtype_;
   at::Tensor
       joined_;  // [heads, rows, 2 * width + position_features], the first hidden layer's input
   Normal key_;

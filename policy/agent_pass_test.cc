@@ -1,5 +1,7 @@
 #include "policy/agent_pass.h"
 
+#include <utility>
+
 #include "ATen/ATen.h"
 #include "policy/seeded_random.h"
 #include "util/status_matchers.h"
@@ -105,6 +107,28 @@ TEST(AgentPassTest, ScoresAgreeWithAgentScores) {
     EXPECT_TRUE(at::allclose(
         pass.scores(), AgentScores(shape, parameters, keys, keys * 2, positions), 1e-4, 1e-4));
   }
+}
+
+TEST(AgentPassTest, InBf16ScoresAndGradientsAreThoseOfFp32RoundedToThreeDigits) {
+  const AgentShape shape = KvpShape();
+  const at::Tensor flat = RandomParameters(shape);
+  const AgentInputs inputs = Inputs(shape, at::arange(kRows, at::kLong));
+  const at::Tensor score_gradient = SeededUniform({kHeads, kRows}, 3) * 2 - 1;
+  const auto run = [&](at::ScalarType dtype) {
+    const AgentPass pass(shape, ParameterViews(shape, flat), inputs, dtype);
+    const at::Tensor gradient = at::zeros_like(flat);
+    pass.Backward(score_gradient, ParameterViews(shape, gradient));
+    return std::make_pair(pass.scores(), gradient);
+  };
+  const auto [scores, gradient] = run(at::kFloat);
+  const auto [rounded_scores, rounded_gradient] = run(at::kBFloat16);
+  const double score_error = ((rounded_scores - scores).norm() / scores.norm()).item<double>();
+  EXPECT_LT(score_error, 0.03);
+  EXPECT_GT(score_error, 1e-5);
+  EXPECT_LT(((rounded_gradient - gradient).norm() / gradient.norm()).item<double>(), 0.05);
+  const at::Tensor reference =
+      AgentScores(shape, ParameterViews(shape, flat), inputs, at::kBFloat16);
+  EXPECT_LT(((rounded_scores - reference).norm() / scores.norm()).item<double>(), 0.01);
 }
 
 TEST(AgentPassTest, AHeadsBitsDontDependOnItsCompany) {

@@ -4,12 +4,14 @@
 #ifndef KVP_TRAINER_AGENT_FLAGS_H_
 #define KVP_TRAINER_AGENT_FLAGS_H_
 
+#include "absl/status/statusor.h"
 #include "trainer/training_options.h"
 
 namespace kvp {
 
-// Sets what the flags say; TrainingOptions::Validate checks it.
-void SetAgentOptions(TrainingOptions* options);
+// The options of --recipe, changed by what other flags say; TrainingOptions::Validate checks the
+// rest. INVALID_ARGUMENT naming an unknown recipe, agent or dtype.
+absl::StatusOr<TrainingOptions> OptionsOfAgentFlags();
 
 }  // namespace kvp
 

@@ -21,6 +21,14 @@ struct GradientOptions {
   // Entries of each context that a step looks at, drawn uniformly; 0 for all. Gradients stay
   // unbiased (log_rank's nearly so), at a price that falls with the square.
   int64_t sampled_entries = 0;
+  // What matrices are multiplied in: fp32, or bf16 where a device is faster in it. Parameters,
+  // everything between the products, objectives and updates are fp32 always.
+  at::ScalarType dtype = at::kFloat;
+  // What passes may hold until an objective that couples contexts has seen the batch; where they
+  // need more, they are made again for the way back.
+  int64_t kept_bytes = int64_t{2} << 30;
+  // On the CPU, AgentPass; else, and on other devices, autograd.
+  bool fused = true;
 };
 
 // One of a batch's contexts.
@@ -38,8 +46,8 @@ struct BatchGradient {
 
 // `parameters` are fp32 [heads, parameters], flat as ParameterViews has them, on the device of the
 // contexts' tensors. `batch` is the number of contexts of the whole batch: the results of replicas
-// that share one out add up.
-// Heads for which a context isn't whole have loss 1 and no gradient there.
+// that share one out add up (an objective that couples contexts sees a replica's share of them).
+// Heads for which a context isn't whole have no gradient there.
 BatchGradient ComputeBatchGradient(const GradientOptions& options, HeadRange heads,
                                    const Objective& objective, const at::Tensor& parameters,
                                    int64_t step, absl::Span<const BatchContext> contexts,

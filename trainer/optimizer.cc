@@ -25,6 +25,10 @@ absl::Status OptimizerOptions::Validate() const {
   if (steps < 1) return invalid("steps", static_cast<double>(steps), "1 or more");
   if (warmup_steps < 0)
     return invalid("warmup_steps", static_cast<double>(warmup_steps), "0 or more");
+  if (!(final_rate_share >= 0 && final_rate_share <= 1)) {
+    return invalid("final_learning_rate", final_rate_share * learning_rate,
+                   "between 0 and learning_rate");
+  }
   if (!(ema_decay >= 0 && ema_decay < 1)) return invalid("ema_decay", ema_decay, "in [0, 1)");
   return absl::OkStatus();
 }

@@ -16,6 +16,7 @@
 #include "absl/flags/flag.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
+#include "absl/strings/str_join.h"
 #include "absl/strings/str_split.h"
 #include "absl/time/clock.h"
 #include "absl/time/time.h"
@@ -97,9 +98,8 @@ void RequestStop(int) { stop_requested = true; }
 
 constexpr size_t kTableRows = 8;
 
-kvp::TrainingOptions OptionsOfFlags() {
-  kvp::TrainingOptions options;
-  kvp::SetAgentOptions(&options);
+absl::StatusOr<kvp::TrainingOptions> OptionsOfFlags() {
+  ASSIGN_OR_RETURN(kvp::TrainingOptions options, kvp::OptionsOfAgentFlags());
   options.metrics_path = absl::GetFlag(FLAGS_metrics);
   options.checkpoint.dir = absl::GetFlag(FLAGS_checkpoint_dir);
   options.checkpoint.every = absl::GetFlag(FLAGS_checkpoint_interval);
@@ -219,8 +219,9 @@ int main(int argc, char** argv) {
   if (const std::string problem = UsageProblem(); !problem.empty()) {
     return kvp::UsageError(problem);
   }
-  kvp::TrainingOptions options = OptionsOfFlags();
-  if (const absl::Status status = options.Validate(); !status.ok()) {
+  absl::StatusOr<kvp::TrainingOptions> options = OptionsOfFlags();
+  if (!options.ok()) return kvp::UsageError(options.status().message());
+  if (const absl::Status status = options->Validate(); !status.ok()) {
     return kvp::UsageError(status.message());
   }
   kvp::SetMathThreads(absl::GetFlag(FLAGS_threads));
@@ -234,9 +235,13 @@ int main(int argc, char** argv) {
     // After MPI's own start, which sets handlers too.
     std::signal(SIGTERM, RequestStop);
     std::signal(SIGUSR1, RequestStop);
-    if (rank == 0) kvp::LogInfo(kvp::EffectiveFlags());
+    if (rank == 0) {
+      kvp::LogInfo(kvp::EffectiveFlags());
+      kvp::LogInfo(absl::StrCat(
+          "agents: ", absl::StrJoin(kvp::AgentSettings(*options), " ", absl::PairFormatter("="))));
+    }
     try {
-      status = Run(std::move(options), *communicator);
+      status = Run(*std::move(options), *communicator);
     } catch (const c10::Error& error) {
       // Others may be waiting for this rank: leaving without a word ends them too.
       kvp::LogError(error.what_without_backtrace());

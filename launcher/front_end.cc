@@ -42,6 +42,8 @@ const std::vector<Verb>& Benches() {
        "how fast traces become durable, against the disk and gRPC"},
       {"read", "tests/benchmarks/bench_read",
        "how fast a head's blocks come back, against reading a file"},
+      {"train", "tests/benchmarks/bench_train",
+       "how fast and how well agents are trained, against the paper's recipe"},
   };
   return benches;
 }

@@ -232,6 +232,19 @@ TEST_F(KvpTest, RetriesStartADeadPartAgain) {
   EXPECT_EQ(Read("out/small/agents.safetensors"), "agents 3\n");
 }
 
+TEST_F(KvpTest, CheckpointsStayUntilTheTrainingIsDone) {
+  // As a trainer that is killed after a checkpoint, and goes on from it.
+  Tool("trainer/train",
+       std::string("[ -e \"$checkpoint_dir/1\" ] || { mkdir -p \"$checkpoint_dir\"; "
+                   "touch \"$checkpoint_dir/1\"; kill -9 $$; }\n"
+                   "[ $resume = true ] || exit 1\n") +
+           kTrain);
+  EXPECT_EQ(Kvp("launch job.textproto").status, 1);
+  EXPECT_TRUE(fs::exists(folder_ + "/out/small/checkpoints/1"));
+  EXPECT_EQ(Kvp("launch job.textproto").status, 0);
+  EXPECT_FALSE(fs::exists(folder_ + "/out/small/checkpoints"));
+}
+
 TEST_F(KvpTest, PartThatRefusesItsArgumentsIsNotStartedAgain) {
   Tool("trainer/train", "echo 'flag --steps: bad' >&2; exit 2");
   const Ran ran = Kvp("launch job.textproto --set retries=5");

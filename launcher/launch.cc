@@ -147,6 +147,10 @@ absl::Status Launch::RunStage(const Stage& stage) {
     return absl::InternalError(absl::StrCat(stage.processes[0].name, " ended well but wrote no ",
                                             output, "; log: ", stage.processes[0].log_path));
   }
+  for (const std::string& temporary : stage.temporaries) {
+    std::error_code error;
+    std::filesystem::remove_all(temporary, error);
+  }
   return absl::OkStatus();
 }
 

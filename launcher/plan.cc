@@ -135,8 +135,11 @@ Stage TrainStage(const Job& job, const PlanOptions& options) {
   AddFlag("threads", trainers.threads(), argv);
   AddFlag("json", job.output_dir() + "/training.json", argv);
   AddFlag("metrics", job.output_dir() + "/training_metrics.jsonl", argv);
+  const std::string checkpoints = job.output_dir() + "/checkpoints";
+  AddFlag("checkpoint-dir", checkpoints, argv);
+  AddFlag("resume", "true", argv);
   AddFlags(trainers.flags(), argv);
-  return {"train", {std::move(process)}, {AgentsPath(job)}};
+  return {"train", {std::move(process)}, {AgentsPath(job)}, {checkpoints}};
 }
 
 Stage EvaluateStage(const Job& job, const PlanOptions& options) {
@@ -165,7 +168,7 @@ Stage EvaluateStage(const Job& job, const PlanOptions& options) {
   if (job.has_trainers()) AddFlag("training-json", job.output_dir() + "/training.json", argv);
   AddFlags(evaluation.flags(), argv);
   process.output_path = SummaryPath(job);
-  return {"evaluate", {std::move(process)}, {ResultsPath(job), ReportPath(job)}};
+  return {"evaluate", {std::move(process)}, {ResultsPath(job), ReportPath(job)}, {}};
 }
 
 void AppendProcess(const ProcessSpec& process, std::string* text) {

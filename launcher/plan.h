@@ -19,11 +19,13 @@ namespace kvp {
 inline constexpr char kShardAddresses[] = "{shards}";
 
 // Processes that run side by side. The shards run until they are stopped; any other stage ends when
-// all of its processes have exited with 0, and has then written `outputs`.
+// all of its processes have exited with 0, and has then written `outputs`. `temporaries` are what
+// it needs to go on after a crash; they are removed once it has ended well.
 struct Stage {
   std::string name;
   std::vector<ProcessSpec> processes;
   std::vector<std::string> outputs;
+  std::vector<std::string> temporaries;
 };
 
 struct Plan {

@@ -108,7 +108,9 @@ TEST(MakePlanTest, RanksRunUnderMpirun) {
   EXPECT_THAT(ShellLine(argv), StartsWith("mpirun --allow-run-as-root --oversubscribe --bind-to "
                                           "none -np 2 /bin/trainer/train --shards={shards} "));
   EXPECT_THAT(argv, IsSupersetOf({"--learning-rate=0.0012345678", "--permutations=16",
-                                  "--output=/out/agents.safetensors"}));
+                                  "--output=/out/agents.safetensors",
+                                  "--checkpoint-dir=/out/checkpoints", "--resume=true"}));
+  EXPECT_THAT(plan.stages[2].temporaries, ElementsAre("/out/checkpoints"));
 
   ASSERT_OK_AND_ASSIGN(plan, MakePlan(NewJob(), kGeometry, {"/bin", /*run_as_root=*/false}));
   EXPECT_THAT(plan.stages[2].processes[0].argv, Not(Contains("--allow-run-as-root")));

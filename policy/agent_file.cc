@@ -10,6 +10,7 @@
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_join.h"
 #include "absl/strings/str_split.h"
+#include "absl/strings/strip.h"
 #include "util/status_macros.h"
 #include "util/tensor_bytes.h"
 
@@ -19,6 +20,10 @@ namespace {
 constexpr char kFormatVersion[] = "1";
 constexpr char kKeyConvention[] = "post-RoPE";
 constexpr char kPositionFeatures[] = "log1p/10, 1/(1+p), sin and cos at 1..1e-5";
+constexpr char kPositionTable[] = "table";
+constexpr char kKvpAgent[] = "kvp";
+constexpr char kPaperAgent[] = "paper";
+constexpr char kTrainingPrefix[] = "training.";
 constexpr int64_t kLargestCount = 1 << 16;
 
 using Metadata = std::map<std::string, std::string>;
@@ -44,18 +49,36 @@ absl::Status CheckField(const std::string& path, const Metadata& metadata, const
       path, absl::StrCat("metadata field ", field, " is \"", value, "\", not \"", expected, "\""));
 }
 
+bool ParseNumber(absl::string_view text, double& number) { return absl::SimpleAtod(text, &number); }
+template <typename Integer>
+bool ParseNumber(absl::string_view text, Integer& number) {
+  return absl::SimpleAtoi(text, &number);
+}
+
 template <typename Number>
 absl::Status ReadNumber(const std::string& path, const Metadata& metadata, const std::string& field,
                         Number& number) {
   ASSIGN_OR_RETURN(const std::string value, Field(path, metadata, field));
-  bool valid;
-  if constexpr (std::is_same_v<Number, double>) {
-    valid = absl::SimpleAtod(value, &number);
-  } else {
-    valid = absl::SimpleAtoi(value, &number);
-  }
-  if (valid) return absl::OkStatus();
+  if (ParseNumber(value, number)) return absl::OkStatus();
   return Invalid(path, absl::StrCat("metadata field ", field, " is \"", value, "\", not a number"));
+}
+
+// A number of each head, where the file has them.
+template <typename Number>
+absl::Status ReadOfHeads(const std::string& path, const Metadata& metadata,
+                         const std::string& field, const AgentFile& agents,
+                         std::vector<Number>& numbers) {
+  const auto found = metadata.find(field);
+  if (found == metadata.end()) return absl::OkStatus();
+  for (const absl::string_view text : absl::StrSplit(found->second, ',')) {
+    if (ParseNumber(text, numbers.emplace_back())) continue;
+    return Invalid(path,
+                   absl::StrCat("metadata field ", field, " has \"", text, "\", not a number"));
+  }
+  const int64_t heads = agents.layers * agents.kv_heads;
+  if (static_cast<int64_t>(numbers.size()) == heads) return absl::OkStatus();
+  return Invalid(path, absl::StrCat("metadata field ", field, " has ", numbers.size(),
+                                    " numbers, for ", heads, " heads"));
 }
 
 std::string FrequenciesText(const std::vector<double>& frequencies) {
@@ -74,6 +97,24 @@ absl::Status ReadFrequencies(const std::string& path, const Metadata& metadata,
     }
   }
   return absl::OkStatus();
+}
+
+// Which kind of agent the file has; the fields that depend on it.
+absl::Status ReadPositions(const std::string& path, const Metadata& metadata, AgentShape& shape) {
+  const auto found = metadata.find("agent");
+  const std::string kind = found == metadata.end() ? kKvpAgent : found->second;
+  if (kind == kPaperAgent) {
+    RETURN_IF_ERROR(CheckField(path, metadata, "position_features", kPositionTable));
+    RETURN_IF_ERROR(ReadNumber(path, metadata, "position_table", shape.position_table));
+    if (shape.position_table > 0) return absl::OkStatus();
+    return Invalid(path, absl::StrCat("metadata field position_table is \"", shape.position_table,
+                                      "\", below 1"));
+  }
+  if (kind != kKvpAgent) {
+    return Invalid(path, absl::StrCat("metadata field agent is \"", kind, "\", not \"", kKvpAgent,
+                                      "\" or \"", kPaperAgent, "\""));
+  }
+  return CheckField(path, metadata, "position_features", kPositionFeatures);
 }
 
 absl::Status CheckGeometry(const std::string& path, const AgentFile& agents) {
@@ -120,7 +161,8 @@ absl::Status SaveAgents(const std::string& path, const AgentFile& agents) {
     stacked.insert(stacked.begin() + 1, agents.kv_heads);
     tensors[name] = found->second.detach().reshape(stacked);
   }
-  const Metadata metadata = {
+  const bool has_table = agents.shape.position_table > 0;
+  Metadata metadata = {
       {"format_version", kFormatVersion},
       {"model", agents.model_name},
       {"model_fingerprint", agents.model_fingerprint},
@@ -128,7 +170,8 @@ absl::Status SaveAgents(const std::string& path, const AgentFile& agents) {
       {"kv_heads", absl::StrCat(agents.kv_heads)},
       {"head_dim", absl::StrCat(agents.shape.head_dim)},
       {"key_convention", kKeyConvention},
-      {"position_features", kPositionFeatures},
+      {"agent", has_table ? kPaperAgent : kKvpAgent},
+      {"position_features", has_table ? kPositionTable : kPositionFeatures},
       {"position_feature_count", absl::StrCat(agents.shape.position_features)},
       {"rope_frequencies", FrequenciesText(agents.shape.rope_frequencies)},
       {"width", absl::StrCat(agents.shape.width)},
@@ -138,6 +181,14 @@ absl::Status SaveAgents(const std::string& path, const AgentFile& agents) {
       {"seed", absl::StrCat(agents.seed)},
       {"held_out_cost", absl::StrFormat("%.9g", agents.held_out_cost)},
   };
+  if (!agents.held_out_costs.empty()) {
+    metadata["held_out_costs"] = absl::StrJoin(
+        agents.held_out_costs, ",",
+        [](std::string* out, double cost) { absl::StrAppendFormat(out, "%.9g", cost); });
+  }
+  if (!agents.best_steps.empty()) metadata["best_steps"] = absl::StrJoin(agents.best_steps, ",");
+  for (const auto& [name, value] : agents.training) metadata[kTrainingPrefix + name] = value;
+  if (has_table) metadata["position_table"] = absl::StrCat(agents.shape.position_table);
   return WriteTensors(path, tensors, metadata);
 }
 
@@ -146,8 +197,8 @@ absl::StatusOr<AgentFile> LoadAgents(const std::string& path) {
   const Metadata& metadata = file->metadata();
   RETURN_IF_ERROR(CheckField(path, metadata, "format_version", kFormatVersion));
   RETURN_IF_ERROR(CheckField(path, metadata, "key_convention", kKeyConvention));
-  RETURN_IF_ERROR(CheckField(path, metadata, "position_features", kPositionFeatures));
   AgentFile agents;
+  RETURN_IF_ERROR(ReadPositions(path, metadata, agents.shape));
   RETURN_IF_ERROR(ReadNumber(path, metadata, "layers", agents.layers));
   RETURN_IF_ERROR(ReadNumber(path, metadata, "kv_heads", agents.kv_heads));
   RETURN_IF_ERROR(ReadNumber(path, metadata, "head_dim", agents.shape.head_dim));
@@ -163,6 +214,12 @@ absl::StatusOr<AgentFile> LoadAgents(const std::string& path) {
   ASSIGN_OR_RETURN(agents.model_fingerprint, Field(path, metadata, "model_fingerprint"));
   ASSIGN_OR_RETURN(agents.training_data_hash, Field(path, metadata, "training_data_hash"));
   ASSIGN_OR_RETURN(agents.objective, Field(path, metadata, "objective"));
+  RETURN_IF_ERROR(ReadOfHeads(path, metadata, "held_out_costs", agents, agents.held_out_costs));
+  RETURN_IF_ERROR(ReadOfHeads(path, metadata, "best_steps", agents, agents.best_steps));
+  for (const auto& [name, value] : metadata) {
+    absl::string_view option = name;
+    if (absl::ConsumePrefix(&option, kTrainingPrefix)) agents.training[std::string(option)] = value;
+  }
   for (const auto& [name, dimensions] : ParameterShapes(agents.shape)) {
     ASSIGN_OR_RETURN(const SafetensorsEntry* entry, file->Find(name));
     if (entry->dtype != "F32") {

@@ -5,6 +5,7 @@
 
 #include "ATen/ATen.h"
 #include "absl/strings/str_cat.h"
+#include "c10/util/accumulate.h"
 #include "policy/seeded_random.h"
 
 namespace kvp {
@@ -23,9 +24,12 @@ absl::Status CheckSize(absl::string_view field, int64_t value, int64_t smallest)
 std::string Hidden(int64_t layer) { return absl::StrCat("hidden.", layer); }
 
 // x [heads, rows, in] → [heads, rows, out], in one batched GEMM.
-at::Tensor Linear(const AgentParameters& parameters, const std::string& name, const at::Tensor& x) {
-  return at::baddbmm(parameters.at(name + ".bias").unsqueeze(1), x,
-                     parameters.at(name + ".weight").transpose(1, 2));
+at::Tensor Linear(const AgentParameters& parameters, const std::string& name, const at::Tensor& x,
+                  at::ScalarType dtype) {
+  const at::Tensor weight = parameters.at(name + ".weight").transpose(1, 2);
+  const at::Tensor bias = parameters.at(name + ".bias").unsqueeze(1);
+  if (dtype == at::kFloat) return at::baddbmm(bias, x, weight);
+  return at::bmm(x.to(dtype), weight.to(dtype)).to(at::kFloat) + bias;
 }
 
 at::Tensor LayerNorm(const AgentParameters& parameters, const std::string& name,
@@ -41,7 +45,8 @@ absl::Status AgentShape::Validate() const {
   for (const absl::Status& status :
        {CheckSize("head_dim", head_dim, 1), CheckSize("width", width, 1),
         CheckSize("hidden_layers", hidden_layers, 1),
-        CheckSize("position_features", position_features, 4)}) {
+        CheckSize("position_features", position_features, 4),
+        CheckSize("position_table", position_table, 0)}) {
     if (!status.ok()) return status;
   }
   if (position_features % 2 != 0) {
@@ -60,6 +65,23 @@ absl::Status AgentShape::Validate() const {
     }
   }
   return absl::OkStatus();
+}
+
+absl::Status AgentShape::CheckPosition(int64_t last_position) const {
+  if (position_table == 0 || last_position < position_table) return absl::OkStatus();
+  return absl::InvalidArgumentError(absl::StrCat("position ", last_position,
+                                                 " is beyond the agents' table of ", position_table,
+                                                 " positions"));
+}
+
+AgentShape PaperAgentShape(int64_t head_dim, int64_t positions) {
+  AgentShape shape;
+  shape.head_dim = head_dim;
+  shape.width = 256;
+  shape.hidden_layers = 2;
+  shape.position_features = 32;
+  shape.position_table = positions;
+  return shape;
 }
 
 std::map<std::string, std::vector<int64_t>> ParameterShapes(const AgentShape& shape) {
@@ -83,7 +105,32 @@ std::map<std::string, std::vector<int64_t>> ParameterShapes(const AgentShape& sh
     add_norm(Hidden(layer) + "_norm");
   }
   add_linear("output", shape.width, 1);
+  if (shape.position_table > 0) {
+    shapes["position.weight"] = {shape.position_table, shape.position_features};
+    shapes["position_norm.weight"] = {shape.position_features};
+    shapes["position_norm.bias"] = {shape.position_features};
+  }
   return shapes;
+}
+
+int64_t ParameterCount(const AgentShape& shape) {
+  int64_t count = 0;
+  for (const auto& [name, dimensions] : ParameterShapes(shape))
+    count += c10::multiply_integers(dimensions);
+  return count;
+}
+
+AgentParameters ParameterViews(const AgentShape& shape, const at::Tensor& flat) {
+  AgentParameters views;
+  int64_t offset = 0;
+  for (const auto& [name, dimensions] : ParameterShapes(shape)) {
+    const int64_t size = c10::multiply_integers(dimensions);
+    std::vector<int64_t> stacked = {flat.size(0)};
+    stacked.insert(stacked.end(), dimensions.begin(), dimensions.end());
+    views[name] = flat.narrow(1, offset, size).view(stacked);
+    offset += size;
+  }
+  return views;
 }
 
 at::Tensor PositionFeatures(const at::Tensor& positions, int64_t features) {
@@ -129,6 +176,15 @@ AgentParameters InitialParameters(const AgentShape& shape, int64_t first_head, i
       parameters[name] = at::full(stacked, value, at::kFloat);
       continue;
     }
+    if (name == "position.weight") {
+      std::vector<at::Tensor> of_heads;
+      for (int64_t head = first_head; head < first_head + heads; ++head) {
+        of_heads.push_back(
+            SeededNormal(dimensions, MixSeed({seed, static_cast<uint64_t>(head), number})));
+      }
+      parameters[name] = at::stack(of_heads);
+      continue;
+    }
     // U(±1/√inputs), for weights and biases alike.
     const std::string layer = name.substr(0, name.rfind('.'));
     const double bound = 1 / std::sqrt(static_cast<double>(shapes.at(layer + ".weight")[1]));
@@ -142,24 +198,60 @@ AgentParameters InitialParameters(const AgentShape& shape, int64_t first_head, i
   return parameters;
 }
 
+AgentInputs AgentInputs::Heads(int64_t first, int64_t count) const {
+  AgentInputs part;
+  part.keys = keys.narrow(0, first, count);
+  part.values = values.narrow(0, first, count);
+  part.positions = positions.dim() == 1 ? positions : positions.narrow(0, first, count);
+  part.features =
+      !features.defined() || features.dim() == 2 ? features : features.narrow(0, first, count);
+  return part;
+}
+
+AgentInputs MakeAgentInputs(const AgentShape& shape, const at::Tensor& keys,
+                            const at::Tensor& values, const at::Tensor& positions) {
+  AgentInputs inputs;
+  inputs.keys = shape.rope_frequencies.empty()
+                    ? keys
+                    : at::cat({keys, UndoRotation(keys, positions, shape.rope_frequencies)}, -1);
+  inputs.values = values;
+  inputs.positions = positions;
+  if (shape.position_table == 0) {
+    inputs.features = PositionFeatures(positions, shape.position_features);
+  }
+  return inputs;
+}
+
 at::Tensor AgentScores(const AgentShape& shape, const AgentParameters& parameters,
                        const at::Tensor& keys, const at::Tensor& values,
                        const at::Tensor& positions) {
-  const at::Tensor features = PositionFeatures(positions, shape.position_features)
-                                  .expand({keys.size(0), keys.size(1), shape.position_features});
-  const at::Tensor key_input =
-      shape.rope_frequencies.empty()
-          ? keys
-          : at::cat({keys, UndoRotation(keys, positions, shape.rope_frequencies)}, -1);
-  at::Tensor x =
-      at::cat({LayerNorm(parameters, "key_norm", Linear(parameters, "key", key_input)),
-               LayerNorm(parameters, "value_norm", Linear(parameters, "value", values)), features},
-              -1);
-  for (int64_t layer = 0; layer < shape.hidden_layers; ++layer) {
-    x = at::silu(
-        LayerNorm(parameters, Hidden(layer) + "_norm", Linear(parameters, Hidden(layer), x)));
+  return AgentScores(shape, parameters, MakeAgentInputs(shape, keys, values, positions));
+}
+
+at::Tensor AgentScores(const AgentShape& shape, const AgentParameters& parameters,
+                       const AgentInputs& inputs, at::ScalarType dtype) {
+  const at::Tensor& positions = inputs.positions;
+  const auto linear = [&](const std::string& name, const at::Tensor& x) {
+    return Linear(parameters, name, x, dtype);
+  };
+  at::Tensor features = inputs.features;
+  if (shape.position_table > 0) {
+    const at::Tensor& table = parameters.at("position.weight");
+    const at::Tensor rows =
+        positions.dim() == 1
+            ? table.index_select(1, positions)
+            : table.gather(1, positions.unsqueeze(-1).expand({-1, -1, table.size(2)}));
+    features = LayerNorm(parameters, "position_norm", rows);
   }
-  return Linear(parameters, "output", x).squeeze(-1);
+  at::Tensor x = at::cat(
+      {LayerNorm(parameters, "key_norm", linear("key", inputs.keys)),
+       LayerNorm(parameters, "value_norm", linear("value", inputs.values)),
+       features.expand({inputs.keys.size(0), inputs.keys.size(1), shape.position_features})},
+      -1);
+  for (int64_t layer = 0; layer < shape.hidden_layers; ++layer) {
+    x = at::silu(LayerNorm(parameters, Hidden(layer) + "_norm", linear(Hidden(layer), x)));
+  }
+  return linear("output", x).squeeze(-1);
 }
 
 }  // namespace kvp

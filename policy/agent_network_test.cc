@@ -139,6 +139,56 @@ TEST(AgentNetworkTest, WithRotaryFrequenciesTheSameKeyScoresAlikeHoweverFarItWas
   EXPECT_NEAR(scores[0][0].item<double>(), scores[0][1].item<double>(), 1e-4);
 }
 
+TEST(AgentNetworkTest, LearnedPositionsAreNormalisedRowsOfTheirTable) {
+  AgentShape shape = SmallShape();
+  shape.position_table = 30;
+  AgentParameters parameters = InitialParameters(shape, 0, 1, 1);
+  const at::Tensor keys = SeededUniform({1, 2, 3}, 1);
+  const at::Tensor positions = at::tensor({3, 29}, at::kLong);
+  parameters["position_norm.weight"] = SeededUniform({1, 6}, 8);
+  parameters["position_norm.bias"] = SeededUniform({1, 6}, 9);
+  const at::Tensor scores = AgentScores(shape, parameters, keys, keys, positions);
+  for (int64_t row = 0; row < 2; ++row) {
+    Vector position = ToVector(parameters["position.weight"][0][positions[row].item<int64_t>()]);
+    double mean = 0, variance = 0;
+    for (const double x : position) mean += x / 6;
+    for (const double x : position) variance += (x - mean) * (x - mean) / 6;
+    for (int64_t i = 0; i < 6; ++i) {
+      position[i] = (position[i] - mean) / std::sqrt(variance + 1e-5) *
+                        parameters["position_norm.weight"][0][i].item<double>() +
+                    parameters["position_norm.bias"][0][i].item<double>();
+    }
+    EXPECT_NEAR(
+        scores[0][row].item<double>(),
+        LoopNetwork(parameters, 0).Score(ToVector(keys[0][row]), ToVector(keys[0][row]), position),
+        1e-5);
+  }
+  const at::Tensor of_heads = AgentScores(shape, parameters, keys, keys, positions.unsqueeze(0));
+  EXPECT_TRUE(at::allclose(of_heads, scores));
+}
+
+TEST(AgentNetworkTest, PositionsBeyondATableAreRefusedByNumber) {
+  const AgentShape shape = PaperAgentShape(3, 30);
+  EXPECT_OK(shape.CheckPosition(29));
+  EXPECT_THAT(shape.CheckPosition(30),
+              StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("position 30 is beyond")));
+  EXPECT_OK(SmallShape().CheckPosition(1000000));
+}
+
+TEST(AgentNetworkTest, ThePapersAgentHasItsLayersAndParameters) {
+  const AgentShape shape = PaperAgentShape(128, 6000);
+  ASSERT_OK(shape.Validate());
+  const int64_t projections = 2 * (256 * 128 + 256) + 2 * 2 * 256;
+  const int64_t positions = 6000 * 32 + 2 * 32;
+  const int64_t hidden = 256 * (2 * 256 + 32) + 256 + 256 * 256 + 256 + 2 * 2 * 256;
+  EXPECT_EQ(ParameterCount(shape), projections + positions + hidden + 256 + 1);
+  const AgentParameters views =
+      ParameterViews(shape, at::arange(2 * ParameterCount(shape)).view({2, -1}));
+  EXPECT_EQ(views.at("hidden.0.bias").sizes(), at::IntArrayRef({2, 256}));
+  EXPECT_EQ(views.at("hidden.0.bias")[0][0].item<int64_t>(), 0);
+  EXPECT_EQ(views.at("value_norm.weight")[1][255].item<int64_t>(), 2 * ParameterCount(shape) - 1);
+}
+
 TEST(AgentNetworkTest, PositionsMayDifferFromHeadToHead) {
   const AgentParameters parameters = RandomParameters(2);
   const at::Tensor keys = SeededUniform({2, 2, 3}, 1);

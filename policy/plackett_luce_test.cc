@@ -151,6 +151,66 @@ TEST(PlackettLuceTest, ExactGradientIsTheMeanOfScoreFunctionGradientsWithinTheir
   EXPECT_LT((error.norm() / exact.norm()).item<double>(), 0.03);
 }
 
+TEST(PlackettLuceTest, SampledColumnsGiveRanksAndGradientsWithoutBias) {
+  constexpr int64_t n = 11;
+  constexpr int64_t kCompared = 4;
+  constexpr int kDraws = 20000;
+  const at::Tensor scores = Scores(n);
+  const at::Tensor weights = Importance(n);
+  const RankExpectations expected = ExpectRanks(scores, weights);
+  std::vector<at::Tensor> columns;
+  for (int draw = 0; draw < kDraws; ++draw) {
+    columns.push_back(at::tensor(SeededSubset(n, kCompared, MixSeed({uint64_t(draw)})), at::kLong));
+  }
+  const RankExpectations sampled =
+      ExpectRanks(scores.expand({kDraws, n}), weights.expand({kDraws, n}), at::stack(columns));
+  const auto expect_unbiased = [&](const at::Tensor& samples, const at::Tensor& mean) {
+    const at::Tensor error = samples.to(at::kDouble).std(0) / std::sqrt(kDraws);
+    EXPECT_LT(((samples.to(at::kDouble).mean(0) - mean) / error).abs().max().item<double>(), 4);
+    EXPECT_GT(error.min().item<double>(), 0);
+  };
+  expect_unbiased(sampled.ranks, expected.ranks);
+  expect_unbiased(sampled.gradient, expected.gradient);
+}
+
+TEST(PlackettLuceTest, ColumnsOfAllEntriesAreTheWholeSum) {
+  const at::Tensor scores = Scores(30);
+  const at::Tensor weights = Importance(30);
+  const RankExpectations whole = ExpectRanks(scores, weights);
+  const RankExpectations columns = ExpectRanks(scores, weights, at::arange(30, at::kLong));
+  EXPECT_TRUE(at::allclose(columns.ranks, whole.ranks, 1e-5, 1e-5));
+  EXPECT_TRUE(at::allclose(columns.gradient, whole.gradient, 1e-4, 1e-5));
+}
+
+TEST(PlackettLuceTest, RanksAndGradientsAloneAreThoseOfBoth) {
+  const at::Tensor scores = at::stack({Scores(50), Scores(50) * 9});
+  const at::Tensor weights = at::stack({Importance(50), Importance(50).sqrt()});
+  const RankExpectations both = ExpectRanks(scores, weights);
+  EXPECT_TRUE(at::allclose(ExpectedRanks(scores), both.ranks, 1e-5, 1e-5));
+  EXPECT_TRUE(at::allclose(ExpectedRankGradient(scores, weights), both.gradient, 1e-4, 1e-5));
+}
+
+TEST(PlackettLuceTest, TheBlockwiseFormOfOtherDevicesAgrees) {
+  const at::Tensor scores = at::stack({Scores(50), Scores(50) * 9});
+  const at::Tensor weights = at::stack({Importance(50), Importance(50).sqrt()});
+  const at::Tensor columns = at::tensor(SeededSubset(50, 7, 1), at::kLong).expand({2, 7});
+  for (const at::Tensor& of : {at::Tensor(), columns}) {
+    const RankExpectations kernel = ExpectRanks(scores, weights, of);
+    const RankExpectations blockwise = ExpectRanksBlockwise(scores, weights, of);
+    EXPECT_TRUE(at::allclose(blockwise.ranks, kernel.ranks, 1e-4, 1e-4));
+    EXPECT_TRUE(at::allclose(blockwise.gradient, kernel.gradient, 1e-3, 1e-4));
+  }
+}
+
+TEST(PlackettLuceTest, RankCostsWeighTheBudgets) {
+  const at::Tensor importance = at::tensor({0.5f, 0.f, 2.f});
+  const at::Tensor ranking = at::tensor({0, 2, 1}, at::kLong);
+  // Budget 1 alone: what isn't the first is evicted.
+  EXPECT_DOUBLE_EQ(
+      RankingReward(ranking, importance, at::tensor({0.0, 1.0, 1.0}, at::kDouble)).item<double>(),
+      -2.0);
+}
+
 TEST(PlackettLuceTest, RewardAndCostFollowTheirDefinition) {
   const at::Tensor importance = at::tensor({0.5f, 0.f, 2.f});
   const at::Tensor ranking = at::tensor({0, 2, 1}, at::kLong);

@@ -94,6 +94,11 @@ class AgentPolicy : public Policy {
       return Invalid(name_, absl::StrCat("head_dim is ", input.keys.size(2), ", the agents' is ",
                                          agents_.shape.head_dim));
     }
+    if (const absl::Status status =
+            agents_.shape.CheckPosition(input.positions.max().item<int64_t>());
+        !status.ok()) {
+      return Invalid(name_, status.message());
+    }
     std::vector<int64_t> indices;
     indices.reserve(input.heads.size());
     for (const HeadId head : input.heads) {

@@ -75,6 +75,18 @@ TEST(PolicyTest, KvpRefusesHeadsAndDimensionsItWasNotTrainedFor) {
               StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("head_dim is 8")));
 }
 
+TEST(PolicyTest, KvpRefusesPositionsBeyondItsAgentsTable) {
+  AgentFile agents = Agents();
+  agents.shape.position_table = 7;
+  agents.parameters = InitialParameters(agents.shape, 0, 4, 1);
+  const std::string path = absl::StrCat(testing::TempDir(), "/policy_test_table.safetensors");
+  ASSERT_OK(SaveAgents(path, agents));
+  ASSERT_OK_AND_ASSIGN(const auto policy, MakePolicy("kvp", {path}));
+  EXPECT_OK(policy->Score(Input({{0, 0}}, 7)));
+  EXPECT_THAT(policy->Score(Input({{0, 0}}, 8)),
+              StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("position 7 is beyond")));
+}
+
 TEST(PolicyTest, TheOracleRanksByImportanceAndNeedsIt) {
   ASSERT_OK_AND_ASSIGN(const auto policy, MakePolicy("oracle"));
   PolicyInput input = Input({{0, 0}}, 6);

@@ -40,6 +40,12 @@ at::Tensor SeededGumbel(const std::vector<int64_t>& shape, uint64_t seed) {
   return SeededUniform(shape, seed).log_().neg_().log_().neg_();
 }
 
+at::Tensor SeededNormal(const std::vector<int64_t>& shape, uint64_t seed) {
+  constexpr double kTwoPi = 6.28318530717958647692;
+  const at::Tensor radius = SeededUniform(shape, MixSeed({seed, 1})).log_().mul_(-2).sqrt_();
+  return radius.mul_(SeededUniform(shape, MixSeed({seed, 2})).mul_(kTwoPi).cos_());
+}
+
 std::vector<int64_t> SeededSubset(int64_t range, int64_t count, uint64_t seed) {
   std::vector<int64_t> numbers(range);
   std::iota(numbers.begin(), numbers.end(), 0);

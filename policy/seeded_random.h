@@ -21,6 +21,8 @@ uint64_t MixSeed(std::initializer_list<uint64_t> parts);
 at::Tensor SeededUniform(const std::vector<int64_t>& shape, uint64_t seed);
 // Standard Gumbel: -log(-log(uniform)).
 at::Tensor SeededGumbel(const std::vector<int64_t>& shape, uint64_t seed);
+// Standard normal (Box and Muller, 1958).
+at::Tensor SeededNormal(const std::vector<int64_t>& shape, uint64_t seed);
 
 // `count` different numbers of [0, range), ascending; each subset is as likely. All of them where
 // count >= range.

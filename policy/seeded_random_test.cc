@@ -32,6 +32,14 @@ TEST(SeededRandomTest, UniformHasTheMomentsOfTheOpenUnitInterval) {
   EXPECT_NEAR(neighbours.mean().item<float>(), 0, 0.001);
 }
 
+TEST(SeededRandomTest, NormalHasTheMomentsOfTheStandardNormal) {
+  const at::Tensor values = SeededNormal({200000}, 3).to(at::kDouble);
+  EXPECT_NEAR(values.mean().item<double>(), 0, 0.01);
+  EXPECT_NEAR(values.var().item<double>(), 1, 0.02);
+  EXPECT_NEAR(values.pow(3).mean().item<double>(), 0, 0.04);
+  EXPECT_NEAR(values.pow(4).mean().item<double>(), 3, 0.1);
+}
+
 TEST(SeededRandomTest, GumbelHasMeanEulersConstantAndVariancePiSquaredOverSix) {
   const at::Tensor values = SeededGumbel({200000}, 3);
   EXPECT_NEAR(values.mean().item<float>(), 0.5772, 0.01);

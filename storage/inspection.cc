@@ -11,9 +11,11 @@
 #include "absl/status/status.h"
 #include "absl/strings/ascii.h"
 #include "absl/strings/escaping.h"
+#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_join.h"
+#include "absl/strings/str_split.h"
 #include "absl/strings/strip.h"
 #include "nlohmann/json.hpp"
 #include "storage/head_block.h"
@@ -265,6 +267,32 @@ absl::Status DropShard(const std::string& path) {
   return absl::InternalError(absl::StrCat(path, ": ", error.message()));
 }
 
+namespace {
+
+// Metadata of an agent file (policy/agent_file.h) that has a number for each head, as a table: a
+// line for each layer, a column for each KV head. Nothing of other files.
+std::string TableOfHeads(const std::map<std::string, std::string>& metadata,
+                         const std::string& field) {
+  const auto found = metadata.find(field);
+  const auto columns = metadata.find("kv_heads");
+  int64_t kv_heads = 0;
+  if (found == metadata.end() || columns == metadata.end() ||
+      !absl::SimpleAtoi(columns->second, &kv_heads) || kv_heads < 1) {
+    return "";
+  }
+  std::string text = absl::StrCat(field, " of each layer (lines) and KV head (columns)\n");
+  int64_t head = 0;
+  for (const absl::string_view number : absl::StrSplit(found->second, ',')) {
+    if (head % kv_heads == 0) absl::StrAppendFormat(&text, "  %4d ", head / kv_heads);
+    absl::StrAppendFormat(&text, " %10s", absl::Utf8SafeCEscape(number));
+    if (++head % kv_heads == 0) text += "\n";
+  }
+  if (head % kv_heads != 0) text += "\n";
+  return text;
+}
+
+}  // namespace
+
 absl::StatusOr<Inspection> InspectSafetensors(const std::string& path) {
   ASSIGN_OR_RETURN(const std::unique_ptr<SafetensorsFile> file, SafetensorsFile::Open(path));
   Inspection inspection;
@@ -273,13 +301,19 @@ absl::StatusOr<Inspection> InspectSafetensors(const std::string& path) {
   json["kind"] = "safetensors";
   json["metadata"] = file->metadata();
   absl::StrAppend(&inspection.text, path, ": a safetensors file\n");
+  std::string tables;
+  for (const char* field : {"held_out_costs", "best_steps"}) {
+    tables += TableOfHeads(file->metadata(), field);
+  }
   size_t widest = 0;
   for (const auto& [name, value] : file->metadata()) widest = std::max(widest, name.size());
   if (!file->metadata().empty()) absl::StrAppend(&inspection.text, "metadata\n");
   for (const auto& [name, value] : file->metadata()) {
+    if (!tables.empty() && (name == "held_out_costs" || name == "best_steps")) continue;
     absl::StrAppendFormat(&inspection.text, "  %-*s  %s\n", static_cast<int>(widest), name,
                           absl::Utf8SafeCEscape(value));
   }
+  inspection.text += tables;
   int64_t bytes = 0;
   widest = 0;
   for (const auto& [name, entry] : file->entries()) widest = std::max(widest, name.size());

@@ -88,6 +88,22 @@ TEST_F(InspectionTest, VerifyNamesCorruptBlocks) {
               HasSubstr("layer 0 kv_head 0 trace 000000020000000000000000000000ff block 1: "));
 }
 
+TEST(Inspection, AgentFileShowsTheNumbersOfItsHeadsAsATable) {
+  const std::string path = absl::StrCat(testing::TempDir(), "/per_head.safetensors");
+  ASSERT_OK(WriteSafetensors(path, {},
+                             {{"kv_heads", "2"},
+                              {"layers", "2"},
+                              {"held_out_costs", "1.25,1.5,2,inf"},
+                              {"best_steps", "300,250,300,0"}}));
+  ASSERT_OK_AND_ASSIGN(const Inspection inspection, InspectPath(path, false));
+  EXPECT_THAT(inspection.text, HasSubstr("held_out_costs of each layer (lines) and KV head "
+                                         "(columns)\n"
+                                         "     0        1.25        1.5\n"
+                                         "     1           2        inf\n"));
+  EXPECT_THAT(inspection.text, HasSubstr("     1         300          0\n"));
+  EXPECT_THAT(inspection.json, HasSubstr("1.25,1.5,2,inf"));
+}
+
 TEST(Inspection, SafetensorsFileShowsMetadataAndShapes) {
   const std::string path = absl::StrCat(testing::TempDir(), "/agents.safetensors");
   const std::string bytes(24, '\0');

@@ -12,6 +12,11 @@ class SingleCommunicator : public Communicator {
   std::vector<uint8_t> Minimum(std::vector<uint8_t> values) override { return values; }
   std::vector<std::string> Gather(absl::string_view bytes) override { return {std::string(bytes)}; }
   std::string Broadcast(absl::string_view bytes) override { return std::string(bytes); }
+  void Sum(absl::Span<float> values) override {}
+  void Sum(absl::Span<double> values) override {}
+  int machine_rank() const override { return 0; }
+  int machine_size() const override { return 1; }
+  std::unique_ptr<Communicator> Split(int color) override { return NewSingleCommunicator(); }
 };
 
 }  // namespace

@@ -11,6 +11,7 @@
 
 #include "absl/status/status.h"
 #include "absl/strings/string_view.h"
+#include "absl/types/span.h"
 
 namespace kvp {
 
@@ -31,6 +32,17 @@ class Communicator {
 
   // Rank 0's bytes, on every rank.
   virtual std::string Broadcast(absl::string_view bytes) = 0;
+
+  // Element by element the sum over all ranks, in place, on every rank the same bits.
+  virtual void Sum(absl::Span<float> values) = 0;
+  virtual void Sum(absl::Span<double> values) = 0;
+
+  // This rank's number among those on its machine, and how many those are.
+  virtual int machine_rank() const = 0;
+  virtual int machine_size() const = 0;
+
+  // The ranks that pass the same `color`, in their order: to be destroyed before this one.
+  virtual std::unique_ptr<Communicator> Split(int color) = 0;
 
   // The first rank's status that isn't OK, on every rank: so that all go on, or all end with the
   // same message.

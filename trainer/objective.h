@@ -1,5 +1,5 @@
-// What an agent is trained to lower: losses over one context's scores, each with its gradient in
-// closed form or estimated.
+// What an agent is trained to lower: losses over contexts' scores, each with its gradient, in
+// closed form or estimated. Contexts are of different lengths and never padded: every entry counts.
 
 #ifndef KVP_TRAINER_OBJECTIVE_H_
 #define KVP_TRAINER_OBJECTIVE_H_
@@ -11,6 +11,7 @@
 
 #include "ATen/core/Tensor.h"
 #include "absl/status/statusor.h"
+#include "absl/types/span.h"
 
 namespace kvp {
 
@@ -19,8 +20,7 @@ struct ObjectiveInput {
   at::Tensor importance;  // fp32 [heads, n]
   // The context's entries, of which the n are a uniform sample (or all).
   int64_t entries = 0;
-  // −R(σ*) of each head's whole context: fp64 [heads]. Heads where it is 0 have loss 1 and no
-  // gradient.
+  // −R(σ*) of each head's whole context: fp64 [heads]. Heads where it is 0 have no gradient.
   at::Tensor oracle_cost;
   // Seeds of each head's sampling, for objectives that sample.
   std::vector<uint64_t> seeds;
@@ -31,24 +31,40 @@ struct ObjectiveResult {
   at::Tensor gradient;  // fp32 [heads, n]: d loss / d scores
 };
 
-// Immutable, thread-safe.
+// Immutable, thread-safe. Heads never influence one another.
 class Objective {
  public:
   virtual ~Objective() = default;
-  virtual ObjectiveResult Evaluate(const ObjectiveInput& input) const = 0;
+
+  // Of one context by itself.
+  virtual ObjectiveResult Evaluate(const ObjectiveInput& context) const = 0;
+
+  // Whether a context's result depends on the batch's others: then they come together, through
+  // EvaluateBatch.
+  virtual bool couples_contexts() const { return false; }
+  // Of the contexts of a batch, in their order. The batch's loss is the mean of theirs.
+  virtual std::vector<ObjectiveResult> EvaluateBatch(absl::Span<const ObjectiveInput> batch) const;
 };
 
 struct ObjectiveOptions {
-  // "exact": E[R(σ)]/R(σ*) under Plackett–Luce in closed form (policy/plackett_luce.h).
-  // "rloo": the same by REINFORCE with a leave-one-out baseline, over `permutations` rankings of
-  // one context. "log_rank": Σ_i I_i·log E[rank_i] / Σ_i I_i, by Jensen an upper bound on the
-  // importance-weighted mean log rank: every
-  //   halving of the budget counts the same.
-  // "exact+log_rank": the first plus `log_rank_weight` times the third.
+  // One of ObjectiveNames().
   std::string name = "exact";
+  // Rankings that rloo draws of each context.
   int64_t permutations = 8;
+  // Weight of the second part of exact+log_rank.
   double log_rank_weight = 1;
+  // Others that each entry is compared with in exact, log_rank and exact+log_rank, drawn anew in
+  // each step; 0 for all.
+  int64_t pairs = 0;
+  // How much each budget counts in rloo, as BudgetWeights::Parse reads it.
+  std::string budget_weights = "uniform";
 };
+
+// All there are, in the order in which help shows them:
+//   exact, log_rank, exact+log_rank    trainer/closed_form_objectives.h
+//   rloo, paper                        trainer/sampled_objectives.h
+//   regression, listwise               trainer/supervised_objectives.h
+const std::vector<std::string>& ObjectiveNames();
 
 // INVALID_ARGUMENT naming the option and its value.
 absl::StatusOr<std::unique_ptr<Objective>> MakeObjective(const ObjectiveOptions& options);

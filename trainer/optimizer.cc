@@ -25,6 +25,10 @@ absl::Status OptimizerOptions::Validate() const {
   if (steps < 1) return invalid("steps", static_cast<double>(steps), "1 or more");
   if (warmup_steps < 0)
     return invalid("warmup_steps", static_cast<double>(warmup_steps), "0 or more");
+  if (!(final_rate_share >= 0 && final_rate_share <= 1)) {
+    return invalid("final_learning_rate", final_rate_share * learning_rate,
+                   "between 0 and learning_rate");
+  }
   if (!(ema_decay >= 0 && ema_decay < 1)) return invalid("ema_decay", ema_decay, "in [0, 1)");
   return absl::OkStatus();
 }
@@ -48,7 +52,7 @@ StackedAdamW::StackedAdamW(const OptimizerOptions& options, at::Tensor parameter
       mean_(at::zeros_like(parameters_)),
       square_(at::zeros_like(parameters_)),
       average_(parameters_.clone()),
-      active_(at::ones({parameters_.size(0)}, at::kBool)) {}
+      active_(at::ones({parameters_.size(0)}, parameters_.options().dtype(at::kBool))) {}
 
 at::Tensor StackedAdamW::Step(int64_t step, const at::Tensor& gradients) {
   const at::NoGradGuard no_gradients;
@@ -71,6 +75,18 @@ at::Tensor StackedAdamW::Step(int64_t step, const at::Tensor& gradients) {
   const double decay = std::min(options_.ema_decay, number / (number + 9));
   average_.lerp_(parameters_, 1 - decay);
   return norms;
+}
+
+void StackedAdamW::Stop(const at::Tensor& heads, const at::Tensor& last) {
+  const at::NoGradGuard no_gradients;
+  active_ = active_.logical_and(heads.logical_not());
+  const at::Tensor rows = heads.unsqueeze(1);
+  parameters_.copy_(at::where(rows, last, parameters_));
+  average_.copy_(at::where(rows, last, average_));
+}
+
+NamedTensors StackedAdamW::state() const {
+  return {{"mean", mean_}, {"square", square_}, {"average", average_}, {"active", active_}};
 }
 
 }  // namespace kvp

@@ -8,6 +8,7 @@
 
 #include "ATen/core/Tensor.h"
 #include "absl/status/status.h"
+#include "trainer/named_tensors.h"
 
 namespace kvp {
 
@@ -46,6 +47,14 @@ class StackedAdamW {
   // its parameters, now and from then on, stay what they are. Returns each head's gradient norm
   // before clipping: fp32 [heads].
   at::Tensor Step(int64_t step, const at::Tensor& gradients);
+
+  // Ends the training of heads (bool [heads]): their parameters, and the moving average of them,
+  // are those of `last` (fp32 [heads, parameters]) from then on.
+  void Stop(const at::Tensor& heads, const at::Tensor& last);
+
+  // Everything but the parameters that Step depends on, by name: the tensors themselves until the
+  // next Step or Stop, so that writing to them restores a state.
+  NamedTensors state() const;
 
   // The moving average of the parameters: fp32 [heads, parameters].
   const at::Tensor& average() const { return average_; }

@@ -1,12 +1,14 @@
 #include "trainer/synthetic_traces.h"
 
 #include <algorithm>
-#include <cstdlib>
+#include <utility>
 
 #include "ATen/ATen.h"
 #include "absl/strings/str_cat.h"
+#include "absl/time/clock.h"
 #include "policy/seeded_random.h"
 #include "util/sha256.h"
+#include "util/status_macros.h"
 #include "util/tensor_bytes.h"
 
 namespace kvp {
@@ -70,20 +72,46 @@ std::vector<SyntheticTrace> MakeSyntheticTraces(const SyntheticTraceSpec& spec) 
   return traces;
 }
 
-Dataset MakeSyntheticDataset(const SyntheticTraceSpec& spec, HeadRange heads, int64_t group_size) {
-  const std::vector<SyntheticTrace> traces = MakeSyntheticTraces(spec);
+MemoryTraceReader::MemoryTraceReader(std::vector<SyntheticTrace> traces)
+    : traces_(std::move(traces)) {}
+
+absl::StatusOr<std::vector<TraceRecord>> MemoryTraceReader::ListTraces(const std::string& split) {
   std::vector<TraceRecord> records;
-  for (const SyntheticTrace& trace : traces) records.push_back(trace.record);
-  absl::StatusOr<Dataset> dataset = Dataset::Create(records, heads, group_size);
-  if (!dataset.ok()) std::abort();
-  for (const SyntheticTrace& trace : traces) {
-    for (const HeadBlock& block : trace.blocks) {
-      if (!heads.contains(block.key.head.Index(spec.kv_heads))) continue;
-      if (!dataset->Add(block).ok()) std::abort();
+  for (const SyntheticTrace& trace : traces_) {
+    if (split.empty() || trace.record.split() == split) records.push_back(trace.record);
+  }
+  std::sort(records.begin(), records.end(),
+            [](const TraceRecord& a, const TraceRecord& b) { return a.trace_id() < b.trace_id(); });
+  return records;
+}
+
+absl::StatusOr<TraceReader::ReadResult> MemoryTraceReader::ReadHead(
+    const HeadRead& read, const std::function<absl::Status(HeadBlock block)>& consume) {
+  absl::SleepFor(absl::Milliseconds(delay_ms_));
+  if (failing_) return absl::UnavailableError("the store is away");
+  ReadResult result;
+  for (const TraceId& id : read.traces) {
+    for (const SyntheticTrace& trace : traces_) {
+      if (trace.record.trace_id() != std::string(id.begin(), id.end())) continue;
+      ++reads_;
+      for (const HeadBlock& block : trace.blocks) {
+        if (block.key.head != read.head) continue;
+        ++result.blocks;
+        RETURN_IF_ERROR(consume(block));
+      }
     }
   }
-  dataset->KeepTraces(dataset->CompleteTraces());
-  return *std::move(dataset);
+  return result;
+}
+
+std::unique_ptr<MemoryTraceReader> SyntheticStore(const SyntheticTraceSpec& spec) {
+  std::vector<SyntheticTrace> traces;
+  for (const char* split : {"train", "held_out"}) {
+    SyntheticTraceSpec of_split = spec;
+    of_split.split = split;
+    for (SyntheticTrace& trace : MakeSyntheticTraces(of_split)) traces.push_back(std::move(trace));
+  }
+  return std::make_unique<MemoryTraceReader>(std::move(traces));
 }
 
 }  // namespace kvp

@@ -4,14 +4,19 @@
 #ifndef KVP_TRAINER_SYNTHETIC_TRACES_H_
 #define KVP_TRAINER_SYNTHETIC_TRACES_H_
 
+#include <atomic>
 #include <cstdint>
+#include <functional>
+#include <memory>
 #include <string>
 #include <vector>
 
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/time/time.h"
 #include "proto/trace.pb.h"
 #include "storage/head_block.h"
-#include "trainer/dataset.h"
-#include "util/head_split.h"
+#include "storage/trace_reader.h"
 
 namespace kvp {
 
@@ -35,8 +40,33 @@ struct SyntheticTrace {
 // The same spec gives the same traces.
 std::vector<SyntheticTrace> MakeSyntheticTraces(const SyntheticTraceSpec& spec);
 
-// A dataset of them, with all traces kept. Dies where that fails.
-Dataset MakeSyntheticDataset(const SyntheticTraceSpec& spec, HeadRange heads, int64_t group_size);
+// A store in memory. Thread-safe.
+class MemoryTraceReader : public TraceReader {
+ public:
+  // In any order, of any splits; a trace's blocks of a head in theirs.
+  explicit MemoryTraceReader(std::vector<SyntheticTrace> traces);
+
+  absl::StatusOr<std::vector<TraceRecord>> ListTraces(const std::string& split) override;
+  using TraceReader::ReadHead;
+  absl::StatusOr<ReadResult> ReadHead(
+      const HeadRead& read, const std::function<absl::Status(HeadBlock block)>& consume) override;
+
+  // (trace, head) pairs read so far.
+  int64_t reads() const { return reads_; }
+  // Each read takes so long from now on.
+  void set_delay(absl::Duration delay) { delay_ms_ = absl::ToInt64Milliseconds(delay); }
+  // Each read fails from now on.
+  void set_failing(bool failing) { failing_ = failing; }
+
+ private:
+  const std::vector<SyntheticTrace> traces_;
+  std::atomic<int64_t> reads_{0};
+  std::atomic<int64_t> delay_ms_{0};
+  std::atomic<bool> failing_{false};
+};
+
+// Training and held-out traces of `spec`, whose split doesn't count.
+std::unique_ptr<MemoryTraceReader> SyntheticStore(const SyntheticTraceSpec& spec);
 
 }  // namespace kvp
 

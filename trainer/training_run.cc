@@ -1,9 +1,9 @@
 #include "trainer/training_run.h"
 
 #include <algorithm>
-#include <fstream>
+#include <cstring>
 #include <memory>
-#include <numeric>
+#include <optional>
 #include <utility>
 
 #include "ATen/ATen.h"
@@ -12,316 +12,511 @@
 #include "absl/time/clock.h"
 #include "absl/time/time.h"
 #include "nlohmann/json.hpp"
-#include "policy/seeded_random.h"
+#include "trainer/batch_order.h"
+#include "trainer/checkpoint.h"
+#include "trainer/gather_rows.h"
+#include "trainer/held_out_evaluator.h"
+#include "trainer/process_grid.h"
+#include "trainer/training_reporter.h"
+#include "trainer/training_result.h"
 #include "util/logging.h"
-#include "util/progress.h"
-#include "util/sha256.h"
 #include "util/status_macros.h"
-#include "util/tensor_bytes.h"
 
 namespace kvp {
 namespace {
 
-// Ranks ask one another this often whether to stop: rarely enough to cost nothing, soon enough for
-// who waits.
-constexpr int64_t kStepsBetweenStops = 5;
-constexpr uint64_t kOrderOfContexts = 3;
+// Ranks ask one another about once a second, or after each of longer steps, whether to stop; but
+// not more rarely than this.
+constexpr int64_t kMostStepsBetweenTalks = 5;
+constexpr double kSecondsBetweenTalks = 1;
 
-// fp64 [heads, columns] of all ranks' heads, in order; undefined but on rank 0.
-at::Tensor GatherRows(Communicator& communicator, const at::Tensor& rows) {
-  const std::vector<std::string> parts =
-      communicator.Gather(BytesOfTensor(rows.to(at::kDouble).contiguous()));
-  if (communicator.rank() != 0) return {};
-  std::string all;
-  for (const std::string& part : parts) all += part;
-  const int64_t columns = rows.size(1);
-  const int64_t heads =
-      static_cast<int64_t>(all.size() / sizeof(double)) / std::max<int64_t>(1, columns);
-  return TensorFromBytes(all, at::kDouble, {heads, columns}).value();
-}
-
-std::vector<Context> Spread(const std::vector<Context>& contexts, int64_t count) {
-  const int64_t all = static_cast<int64_t>(contexts.size());
-  if (count <= 0 || count >= all) return contexts;
-  std::vector<Context> chosen;
-  for (int64_t i = 0; i < count; ++i) chosen.push_back(contexts[i * all / count]);
-  return chosen;
-}
-
-std::string HeadName(int64_t head, int64_t kv_heads) {
-  return absl::StrCat("layer ", head / kv_heads, ", KV head ", head % kv_heads);
-}
+enum TraceSetNumber : int32_t { kTrainTraces = 0, kHeldOutTraces = 1 };
 
 class TrainingRun {
  public:
-  TrainingRun(const TrainingOptions& options, const Dataset& train, const Dataset& held_out,
-              Communicator& communicator, const std::atomic<bool>& stop)
+  TrainingRun(const TrainingOptions& options, TraceReader& reader, Communicator& communicator,
+              const std::atomic<bool>& stop)
       : options_(options),
-        train_(train),
-        held_out_(held_out),
+        reader_(reader),
         communicator_(communicator),
         stop_(stop),
-        kv_heads_(train.records()[0].model().kv_heads()),
-        eval_contexts_(Spread(held_out.contexts(), options.eval_contexts)) {}
+        cache_(options.data.cache_bytes),
+        threads_(options.data.fetch_threads) {}
 
   absl::StatusOr<TrainingResult> Run() {
-    ASSIGN_OR_RETURN(objective_, MakeObjective(options_.objective));
-    for (const HeadRange group : train_.groups()) {
-      groups_.push_back(std::make_unique<GroupTrainer>(options_.group, group, objective_.get()));
-      heads_ += group.size();
-    }
-    RETURN_IF_ERROR(communicator_.Agree(OpenMetrics()));
+    RETURN_IF_ERROR(Prepare());
     const int64_t steps = options_.group.optimizer.steps;
-    Progress progress("steps", steps);
-    begin_ = absl::Now();
-    int64_t step = 0;
-    while (step < steps) {
-      StepGroups(step);
-      ++step;
-      const bool stopping = step % kStepsBetweenStops == 0 && step < steps && AnyRankStops();
-      if (step % options_.eval_every == 0 || step == steps || stopping) {
-        Evaluate(step);
-        RETURN_IF_ERROR(communicator_.Agree(WriteMetrics(step)));
+    bool stopping = false;
+    while (step_ < steps && !stopping) {
+      TakeStep();
+      ++step_;
+      ReportStep();
+      bool checkpoint = checkpoints_ != nullptr && options_.checkpoint.every_steps > 0 &&
+                        step_ % options_.checkpoint.every_steps == 0;
+      if (step_ >= next_talk_ || step_ == steps) RETURN_IF_ERROR(Talk(&stopping, &checkpoint));
+      stopping = stopping && step_ < steps;
+      if (step_ % options_.eval_every == 0 || step_ == steps ||
+          (stopping && checkpoints_ == nullptr)) {
+        bool goes_on = true;
+        RETURN_IF_ERROR(Evaluate(&goes_on));
+        stopping = stopping || (!goes_on && step_ < steps);
       }
-      if (communicator_.rank() == 0 && step < steps) progress.Update(step, Detail(step));
-      if (stopping) {
-        if (communicator_.rank() == 0) {
-          LogWarning(absl::StrCat("asked to stop: writing what ", step, " of ", steps,
-                                  " steps have made"));
-        }
-        break;
+      if (checkpoints_ != nullptr && (checkpoint || stopping || step_ == steps)) {
+        RETURN_IF_ERROR(SaveCheckpoint());
       }
     }
-    if (communicator_.rank() == 0) progress.Finish(step, Detail(step));
-    return Result(step);
+    if (reporter_ != nullptr) {
+      reporter_->Finish();
+      if (stopping) LogWarning(StoppedText());
+    }
+    return Result(stopping);
   }
 
  private:
-  double Seconds() const { return absl::ToDoubleSeconds(absl::Now() - begin_); }
+  int64_t TotalHeads() const { return train_->heads(); }
+  int64_t KvHeads() const { return train_->model().kv_heads(); }
 
-  void StepGroups(int64_t step) {
-    const std::vector<Context> batch =
-        BatchOfStep(train_.contexts(), options_.batch, step, options_.group.seed);
-    std::vector<at::Tensor> columns;
-    double loss = 0;
+  // Everything up to the first step.
+  absl::Status Prepare() {
+    ASSIGN_OR_RETURN(train_, TraceSet::List(reader_, options_.train_split, communicator_));
+    ASSIGN_OR_RETURN(held_out_, TraceSet::List(reader_, options_.held_out_split, communicator_));
+    if (train_->model().fingerprint() != held_out_->model().fingerprint()) {
+      return absl::InvalidArgumentError(absl::StrCat(
+          options_.train_split, " traces are of model ", train_->model().fingerprint(), ", ",
+          options_.held_out_split, " ones of ", held_out_->model().fingerprint()));
+    }
+    ASSIGN_OR_RETURN(grid_, ProcessGrid::Make(communicator_.rank(), communicator_.size(),
+                                              TotalHeads(), options_.group_size));
+    replicas_ = communicator_.Split(grid_.part);
+    ASSIGN_OR_RETURN(objective_, MakeObjective(options_.objective));
+    GroupTrainer::Options group_options = options_.group;
+    group_options.gradient.shape = ShapeFor(options_, train_->model());
+    RETURN_IF_ERROR(group_options.gradient.shape.Validate());
+    for (const TraceSet* traces : {&*train_, &*held_out_}) {
+      for (const Context& context : traces->contexts()) {
+        RETURN_IF_ERROR(group_options.gradient.shape.CheckPosition(context.cut - 1));
+      }
+    }
+    for (const HeadRange group : grid_.groups) {
+      groups_.push_back(
+          std::make_unique<GroupTrainer>(group_options, group, objective_.get(), options_.device));
+    }
+    settings_ = AgentSettings(options_);
+    settings_["model"] = train_->model().fingerprint();
+    settings_["train_traces"] = absl::StrCat(train_->size(), " of hash ", train_->hash());
+    settings_["held_out_traces"] = absl::StrCat(held_out_->size(), " of hash ", held_out_->hash());
+    RETURN_IF_ERROR(Resume());
+    RETURN_IF_ERROR(BeginReports());
+    BeginReading();
+    begin_ = last_talk_ = last_checkpoint_ = absl::Now();
+    return absl::OkStatus();
+  }
+
+  absl::Status Resume() {
+    if (options_.checkpoint.dir.empty()) return absl::OkStatus();
+    checkpoints_ = std::make_unique<CheckpointFolder>(options_.checkpoint.dir, grid_.groups,
+                                                      grid_.replica == 0, &communicator_);
+    RETURN_IF_ERROR(checkpoints_->Begin(options_.checkpoint.resume));
+    if (!options_.checkpoint.resume) return absl::OkStatus();
+    ASSIGN_OR_RETURN(const std::optional<Checkpoint> checkpoint, checkpoints_->Load(settings_));
+    if (!checkpoint.has_value()) return absl::OkStatus();
+    absl::Status restored;
+    for (const auto& group : groups_) {
+      restored.Update(group->Restore(checkpoint->groups.at(group->heads().begin)));
+    }
+    RETURN_IF_ERROR(communicator_.Agree(restored));
+    step_ = checkpoint->step;
+    resumed_ = checkpoint->run;
+    seconds_before_ = resumed_.value("seconds", 0.0);
+    waiting_before_ = resumed_.value("waiting_seconds", 0.0);
+    evaluation_seconds_ = resumed_.value("evaluation_seconds", 0.0);
+    if (communicator_.rank() == 0) {
+      LogInfo(absl::StrCat("going on after step ", step_, " of ", options_.checkpoint.dir));
+    }
+    return absl::OkStatus();
+  }
+
+  absl::Status BeginReports() {
+    first_step_ = last_talk_step_ = step_;
+    next_talk_ = step_ + 1;
+    absl::Status status;
+    if (communicator_.rank() == 0) {
+      reporter_ = std::make_unique<TrainingReporter>(options_, KvHeads(), first_step_);
+      reporter_->Restore(resumed_);
+      status = reporter_->Open();
+      LogInfo(absl::StrFormat(
+          "%d traces to train on (%d contexts), %d held out; %d heads in groups of %d: %d parts "
+          "of heads, %s",
+          train_->size(), train_->contexts().size(), held_out_->size(), TotalHeads(),
+          options_.group_size, grid_.parts,
+          communicator_.size() == grid_.parts
+              ? "one rank each"
+              : absl::StrCat(communicator_.size(), " ranks, which share batches out")));
+    }
+    return communicator_.Agree(status);
+  }
+
+  void BeginReading() {
+    // The evaluations come more rarely and have time to catch up.
+    Prefetcher::Options reading;
+    reading.set = kTrainTraces;
+    reading.ahead_bytes = options_.data.prefetch_bytes / 4 * 3;
+    order_ = std::make_unique<BatchOrder>(*train_, options_.batch, options_.group.gradient.seed);
+    order_ahead_ =
+        std::make_unique<BatchOrder>(*train_, options_.batch, options_.group.gradient.seed);
+    training_data_ = std::make_unique<Prefetcher>(
+        &reader_, &*train_, grid_.groups, [this](int64_t number) { return PortionOf(number); },
+        step_ * static_cast<int64_t>(groups_.size()), &cache_, &threads_, reading);
+    training_data_->ReadAhead();
+    reading.set = kHeldOutTraces;
+    reading.ahead_bytes = options_.data.prefetch_bytes / 4;
+    evaluator_ = std::make_unique<HeldOutEvaluator>(&reader_, &*held_out_, options_.eval_contexts,
+                                                    grid_, &cache_, &threads_, reading);
+  }
+
+  // This replica's share of a step's batch, for one group.
+  Portion PortionOf(int64_t number) {
+    const int64_t groups = static_cast<int64_t>(groups_.size());
+    const int64_t step = number / groups;
+    if (step != step_ahead_) {
+      step_ahead_ = step;
+      batch_ahead_ = order_ahead_->Batch(step);
+    }
+    Portion portion;
+    portion.group = number % groups;
+    for (size_t i = grid_.replica; i < batch_ahead_.size(); i += grid_.replicas) {
+      portion.contexts.push_back(batch_ahead_[i]);
+    }
+    return portion;
+  }
+
+  // An error, of reading, is kept for the next talk: others may wait for this rank there.
+  void TakeStep() {
+    std::vector<BatchGradient> gradients(groups_.size());
+    std::vector<at::Tensor> losses;
+    std::vector<at::Tensor> norms;
     for (size_t group = 0; group < groups_.size(); ++group) {
-      const at::Tensor stopped_before = groups_[group]->stopped();
-      const GroupTrainer::StepResult result =
-          groups_[group]->Step(step, train_, static_cast<int64_t>(group), batch);
-      ReportStopped(*groups_[group], stopped_before, step);
-      columns.push_back(at::stack({result.loss, result.gradient_norm.to(at::kDouble)}, 1));
-      loss += result.loss.sum().item<double>();
+      gradients[group] = GradientOf(group);
+      if (grid_.replicas == 1) Apply(group, &gradients[group], &losses, &norms);
     }
-    own_loss_ = heads_ > 0 ? loss / static_cast<double>(heads_) : 0;
-    // Two columns a step, for the metrics file.
-    pending_.push_back(columns.empty() ? at::zeros({0, 2}, at::kDouble) : at::cat(columns));
+    if (grid_.replicas > 1) {
+      SumOverReplicas(gradients);
+      for (size_t group = 0; group < groups_.size(); ++group) {
+        Apply(group, &gradients[group], &losses, &norms);
+      }
+    }
+    pending_.push_back(at::cat(losses));
+    pending_.push_back(at::cat(norms));
   }
 
-  void ReportStopped(const GroupTrainer& group, const at::Tensor& before, int64_t step) {
-    const at::Tensor now = group.stopped().logical_and(before.logical_not());
-    for (int64_t row = 0; row < now.size(0); ++row) {
-      if (!now[row].item<bool>()) continue;
-      LogWarning(absl::StrCat(HeadName(group.heads().begin + row, kv_heads_),
-                              ": the gradient of step ", step + 1,
-                              " isn't finite; this head is trained no further"));
+  BatchGradient GradientOf(size_t group) {
+    std::vector<BatchContext> contexts;
+    if (status_.ok()) {
+      const absl::StatusOr<LoadedPortion> loaded = training_data_->Next();
+      status_.Update(loaded.status());
+      for (size_t i = 0; loaded.ok() && i < loaded->tensors.size(); ++i) {
+        contexts.push_back({grid_.replica + static_cast<int64_t>(i) * grid_.replicas,
+                            loaded->Load(i, options_.device)});
+      }
+    }
+    return groups_[group]->Gradient(step_, contexts, options_.batch);
+  }
+
+  void Apply(size_t group, BatchGradient* gradient, std::vector<at::Tensor>* losses,
+             std::vector<at::Tensor>* norms) {
+    const GroupTrainer::StepResult result = groups_[group]->Apply(step_, *gradient);
+    losses->push_back(gradient->loss);
+    norms->push_back(result.gradient_norm.to(at::kDouble));
+    *gradient = {};
+    if (!result.ended.any().item<bool>()) return;
+    for (int64_t row = 0; row < result.ended.size(0); ++row) {
+      if (!result.ended[row].item<bool>()) continue;
+      LogWarning(absl::StrFormat(
+          "%s: its training has diverged at step %d (loss %g, gradient norm %g) and ends; its "
+          "agent is the one of step %d",
+          HeadName(groups_[group]->heads().begin + row, KvHeads()), step_ + 1,
+          losses->back()[row].item<double>(), norms->back()[row].item<double>(),
+          groups_[group]->kept_steps()[row].item<int64_t>()));
     }
   }
 
-  bool AnyRankStops() {
-    return communicator_.Minimum({static_cast<uint8_t>(stop_.load() ? 0 : 1)})[0] == 0;
-  }
-
-  void Evaluate(int64_t step) {
-    std::vector<at::Tensor> rows;
-    for (size_t group = 0; group < groups_.size(); ++group) {
-      const GroupMetrics metrics =
-          groups_[group]->Evaluate(held_out_, static_cast<int64_t>(group), eval_contexts_);
-      rows.push_back(at::cat({metrics.cost.unsqueeze(1), metrics.retained}, 1));
+  // One reduction for all groups.
+  void SumOverReplicas(std::vector<BatchGradient>& gradients) {
+    std::vector<at::Tensor> pieces;
+    for (const BatchGradient& gradient : gradients) {
+      pieces.push_back(gradient.gradient.to(at::kCPU).flatten());
+      pieces.push_back(gradient.loss.to(at::kFloat));
     }
-    const at::Tensor all = GatherRows(communicator_, StackRows(rows, MetricColumns()));
-    if (communicator_.rank() != 0) return;
-    const at::Tensor costs = all.select(1, 0);
-    const at::Tensor means = all.mean(0);
-    const int64_t worst = costs.argmax().item<int64_t>();
-    held_out_cost_ = means[0].item<double>();
-    std::string retained;
-    for (size_t b = 0; b < options_.group.budgets.size(); ++b) {
-      absl::StrAppendFormat(&retained, " %.3f", means[static_cast<int64_t>(b) + 1].item<double>());
+    const at::Tensor fused = at::cat(pieces);
+    replicas_->Sum(absl::MakeSpan(fused.data_ptr<float>(), fused.numel()));
+    int64_t offset = 0;
+    for (BatchGradient& gradient : gradients) {
+      const int64_t size = gradient.gradient.numel();
+      gradient.gradient = fused.narrow(0, offset, size)
+                              .view(gradient.gradient.sizes())
+                              .to(gradient.gradient.device());
+      offset += size;
+      const int64_t heads = gradient.loss.numel();
+      gradient.loss = fused.narrow(0, offset, heads).to(at::kDouble);
+      offset += heads;
     }
-    LogInfo(absl::StrFormat(
-        "step %d: held-out cost %.4f, worst %.4f (%s), retained mass%s at the budgets", step,
-        held_out_cost_, costs[worst].item<double>(), HeadName(worst, kv_heads_), retained));
-    last_evaluation_ = {{"step", step},
-                        {"held_out_cost", held_out_cost_},
-                        {"held_out_cost_worst", costs[worst].item<double>()}};
-    evaluated_ = true;
   }
 
-  int64_t MetricColumns() const { return 1 + static_cast<int64_t>(options_.group.budgets.size()); }
-
-  static at::Tensor StackRows(const std::vector<at::Tensor>& rows, int64_t columns) {
-    return rows.empty() ? at::zeros({0, columns}, at::kDouble) : at::cat(rows);
+  void ReportStep() {
+    // By now the first traces of the evaluation have time.
+    if (step_ == first_step_ + 1) evaluator_->ReadAhead();
+    if (reporter_ == nullptr) return;
+    TrainingReporter::Step report;
+    report.done = step_;
+    report.loss = MeanOfFinite(pending_[pending_.size() - 2]);
+    report.contexts = options_.batch;
+    const int64_t sampled = options_.group.gradient.sampled_entries;
+    for (const Context& context : order_->Batch(step_ - 1)) {
+      report.token_heads +=
+          (sampled > 0 ? std::min(sampled, context.cut) : context.cut) * TotalHeads();
+    }
+    report.waited = Waited();
+    report.read_bytes = training_data_->read_bytes() + evaluator_->prefetcher().read_bytes();
+    report.incomplete = Incomplete();
+    report.cache_bytes = cache_.bytes();
+    reporter_->StepDone(report);
   }
 
-  std::string Detail(int64_t step) const {
-    const double rate = static_cast<double>(step) / std::max(1e-9, Seconds());
-    std::string detail = absl::StrFormat("loss %.4f", own_loss_);
-    if (evaluated_) absl::StrAppendFormat(&detail, ", held-out cost %.4f", held_out_cost_);
-    absl::StrAppendFormat(
-        &detail, ", %.2f steps/s, %.0f s to go", rate,
-        static_cast<double>(options_.group.optimizer.steps - step) / std::max(1e-9, rate));
-    return detail;
+  absl::Duration Waited() const {
+    return training_data_->waited() + evaluator_->prefetcher().waited();
+  }
+  int64_t Incomplete() const {
+    return training_data_->incomplete() + evaluator_->prefetcher().incomplete();
+  }
+  double Seconds() const { return seconds_before_ + absl::ToDoubleSeconds(absl::Now() - begin_); }
+
+  // Collective: whether any rank was asked to stop, or the clock of rank 0 says that it's time for
+  // a checkpoint; the first error of any rank.
+  absl::Status Talk(bool* stopping, bool* checkpoint) {
+    const absl::Time now = absl::Now();
+    const bool due = communicator_.rank() == 0 && checkpoints_ != nullptr &&
+                     options_.checkpoint.every > absl::ZeroDuration() &&
+                     now - last_checkpoint_ >= options_.checkpoint.every;
+    const int64_t steps = std::max<int64_t>(1, step_ - last_talk_step_);
+    const double of_step = absl::ToDoubleSeconds(now - last_talk_) / static_cast<double>(steps);
+    const double until_next = std::clamp<double>(kSecondsBetweenTalks / std::max(of_step, 1e-9), 1,
+                                                 kMostStepsBetweenTalks);
+    const std::vector<uint8_t> agreed = communicator_.Minimum(
+        {static_cast<uint8_t>(!stop_.load()), static_cast<uint8_t>(!due),
+         static_cast<uint8_t>(status_.ok()), static_cast<uint8_t>(until_next)});
+    if (agreed[2] == 0) return communicator_.Agree(status_);
+    *stopping = agreed[0] == 0;
+    *checkpoint = *checkpoint || agreed[1] == 0;
+    next_talk_ = step_ + agreed[3];
+    last_talk_step_ = step_;
+    last_talk_ = now;
+    return absl::OkStatus();
   }
 
-  absl::Status OpenMetrics() {
-    if (communicator_.rank() != 0 || options_.metrics_path.empty()) return absl::OkStatus();
-    metrics_.open(options_.metrics_path, std::ios::trunc);
-    if (metrics_) return absl::OkStatus();
-    return absl::UnavailableError(absl::StrCat(options_.metrics_path, ": can't be created"));
+  // The sums of this rank's groups over all replicas, one below the other.
+  absl::StatusOr<at::Tensor> SumsOfAllReplicas(absl::StatusOr<std::vector<at::Tensor>> own) {
+    RETURN_IF_ERROR(communicator_.Agree(own.status()));
+    at::Tensor sums = at::cat(*own).contiguous();
+    replicas_->Sum(absl::MakeSpan(sums.data_ptr<double>(), sums.numel()));
+    return sums;
   }
 
-  // Collective: losses and norms of the steps since the last call, up to `step`.
-  absl::Status WriteMetrics(int64_t step) {
-    const int64_t count = static_cast<int64_t>(pending_.size());
-    const at::Tensor all = GatherRows(communicator_, at::cat(pending_, 1));
+  absl::Status Evaluate(bool* goes_on) {
+    const absl::Time begin = absl::Now();
+    RETURN_IF_ERROR(communicator_.Agree(status_));
+    ASSIGN_OR_RETURN(const at::Tensor sums, SumsOfAllReplicas(evaluator_->MeasureAgents(groups_)));
+    evaluator_->ReadAhead();
+    int64_t row = 0;
+    for (const auto& group : groups_) {
+      group->Keep(step_, GroupTrainer::Means(sums.narrow(0, row, group->heads().size())));
+      row += group->heads().size();
+    }
+    const at::Tensor all = GatherRows(communicator_, grid_, sums);
+    const double waiting_seconds = LongestWait();
+    absl::StatusOr<EvaluationSummary> summary = EvaluationSummary();
+    if (reporter_ != nullptr) summary = Summarize(all, KvHeads());
+    RETURN_IF_ERROR(communicator_.Agree(summary.status()));
+    if (reporter_ != nullptr) {
+      evaluation_seconds_ += absl::ToDoubleSeconds(absl::Now() - begin);
+      summary->step = step_;
+      summary->seconds = Seconds();
+      summary->evaluation_seconds = evaluation_seconds_;
+      summary->waiting_seconds = waiting_seconds;
+      reporter_->Evaluated(*summary);
+    }
+    RETURN_IF_ERROR(WriteSteps());
+    if (options_.on_evaluation != nullptr) {
+      const bool on = communicator_.rank() != 0 || options_.on_evaluation(*summary);
+      *goes_on = communicator_.Minimum({static_cast<uint8_t>(on)})[0] != 0;
+    }
+    return absl::OkStatus();
+  }
+
+  // Collective: a number of every rank, on rank 0.
+  std::vector<double> NumbersOfRanks(double own) {
+    const std::string bytes(reinterpret_cast<const char*>(&own), sizeof(own));
+    std::vector<double> numbers;
+    for (const std::string& of_rank : communicator_.Gather(bytes)) {
+      std::memcpy(&numbers.emplace_back(), of_rank.data(), sizeof(double));
+    }
+    return numbers;
+  }
+
+  // Collective: of the rank that has waited longest, on rank 0; waits before a resume included.
+  double LongestWait() {
+    double longest = 0;
+    for (const double of_rank : NumbersOfRanks(absl::ToDoubleSeconds(Waited()))) {
+      longest = std::max(longest, of_rank);
+    }
+    return waiting_before_ + longest;
+  }
+
+  at::Tensor Stopped() const {
+    std::vector<at::Tensor> stopped;
+    for (const auto& group : groups_) stopped.push_back(group->stopped());
+    return at::cat(stopped);
+  }
+
+  // Collective: the lines of the steps since the last call.
+  absl::Status WriteSteps() {
+    pending_.push_back(Stopped().to(at::kDouble));
+    const at::Tensor all = GatherRows(communicator_, grid_, at::stack(pending_, 1));
     pending_.clear();
-    if (communicator_.rank() != 0 || !metrics_.is_open()) return absl::OkStatus();
-    for (int64_t i = 0; i < count; ++i) {
-      const int64_t number = step - count + i;
-      nlohmann::json line = {{"step", number + 1},
-                             {"loss", all.select(1, 2 * i).mean().item<double>()},
-                             {"gradient_norm", all.select(1, 2 * i + 1).mean().item<double>()},
-                             {"learning_rate", LearningRate(options_.group.optimizer, number)}};
-      if (number + 1 == step) line.update(last_evaluation_);
-      metrics_ << line.dump() << "\n";
+    absl::Status status;
+    if (reporter_ != nullptr) {
+      std::vector<at::Tensor> columns = all.unbind(1);
+      const int64_t stopped = columns.back().sum().item<int64_t>();
+      columns.pop_back();
+      status = reporter_->WriteSteps(step_, columns, stopped);
     }
-    metrics_.flush();
-    if (metrics_) return absl::OkStatus();
-    return absl::UnavailableError(absl::StrCat(options_.metrics_path, ": can't be written"));
+    return communicator_.Agree(status);
+  }
+
+  absl::Status SaveCheckpoint() {
+    const absl::Time begin = absl::Now();
+    if (step_ == saved_step_) return absl::OkStatus();
+    RETURN_IF_ERROR(communicator_.Agree(status_));
+    // A resumed run tells of the steps after this one alone.
+    RETURN_IF_ERROR(WriteSteps());
+    Checkpoint checkpoint;
+    checkpoint.step = step_;
+    checkpoint.settings = settings_;
+    for (const auto& group : groups_) checkpoint.groups[group->heads().begin] = group->State();
+    const double waiting = LongestWait();
+    if (reporter_ != nullptr) {
+      checkpoint.run = reporter_->state();
+      checkpoint.run["seconds"] = Seconds();
+      checkpoint.run["waiting_seconds"] = waiting;
+      checkpoint.run["evaluation_seconds"] = evaluation_seconds_;
+    }
+    RETURN_IF_ERROR(checkpoints_->Save(checkpoint));
+    saved_step_ = step_;
+    last_checkpoint_ = absl::Now();
+    if (reporter_ != nullptr) reporter_->CheckpointSaved(step_, last_checkpoint_ - begin);
+    return absl::OkStatus();
+  }
+
+  std::string StoppedText() const {
+    return absl::StrCat(
+        "asked to stop after ", step_, " of ", options_.group.optimizer.steps, " steps: ",
+        checkpoints_ == nullptr ? std::string("what they have made is written")
+                                : absl::StrCat("--resume goes on from ", options_.checkpoint.dir));
   }
 
   // Collective.
-  TrainingResult Result(int64_t steps) {
+  absl::StatusOr<TrainingResult> Result(bool stopped) {
     TrainingResult result;
-    result.steps = steps;
+    result.stopped = stopped;
+    result.steps = step_;
     result.training_seconds = Seconds();
+    if (stopped && checkpoints_ != nullptr) return result;
+    result.waiting_seconds = LongestWait();
     result.contexts_per_second =
-        static_cast<double>(steps * options_.batch) / std::max(1e-9, result.training_seconds);
-    std::vector<at::Tensor> rows;
-    for (const auto& group : groups_) {
-      rows.push_back(
-          at::cat({group->kept_metrics().cost.unsqueeze(1), group->kept_metrics().retained,
-                   group->stopped().to(at::kDouble).unsqueeze(1)},
-                  1));
-    }
-    const int64_t columns = MetricColumns() + 1;
-    const at::Tensor metrics = GatherRows(communicator_, StackRows(rows, columns));
-    AgentParameters parameters;
-    for (const auto& [name, dimensions] : ParameterShapes(options_.group.shape)) {
-      std::string bytes;
-      for (const auto& group : groups_) bytes += BytesOfTensor(group->kept_parameters().at(name));
-      std::string all;
-      for (const std::string& part : communicator_.Gather(bytes)) all += part;
-      if (communicator_.rank() != 0) continue;
-      std::vector<int64_t> stacked = {metrics.size(0)};
-      stacked.insert(stacked.end(), dimensions.begin(), dimensions.end());
-      parameters[name] = TensorFromBytes(all, at::kFloat, stacked).value();
-    }
-    if (communicator_.rank() != 0) return result;
-    for (int64_t head = 0; head < metrics.size(0); ++head) {
-      result.held_out_cost.push_back(metrics[head][0].item<double>());
-      std::vector<double>& retained = result.retained.emplace_back();
-      for (int64_t b = 1; b < MetricColumns(); ++b) {
-        retained.push_back(metrics[head][b].item<double>());
-      }
-      if (metrics[head][columns - 1].item<double>() != 0) result.stopped_heads.push_back(head);
-    }
-    const ModelInfo& model = train_.records()[0].model();
-    AgentFile& agents = result.agents;
-    agents.shape = options_.group.shape;
-    agents.parameters = std::move(parameters);
-    agents.model_name = model.name();
-    agents.model_fingerprint = model.fingerprint();
-    agents.layers = model.layers();
-    agents.kv_heads = model.kv_heads();
-    agents.training_data_hash = TrainingDataHash(train_);
-    agents.objective = options_.objective.name;
-    agents.seed = options_.group.seed;
-    agents.held_out_cost = metrics.select(1, 0).mean().item<double>();
+        static_cast<double>(step_ * options_.batch) / std::max(1e-9, result.training_seconds);
+    result.train_traces = train_->size();
+    result.train_contexts = static_cast<int64_t>(train_->contexts().size());
+    result.held_out_traces = held_out_->size();
+    result.held_out_contexts = evaluator_->contexts();
+    GatherAgents(communicator_, grid_, groups_, &result);
+    RETURN_IF_ERROR(CompareHeuristics(&result));
+    result.incomplete_head_traces = SumOverRanks(Incomplete());
+    if (communicator_.rank() == 0) Describe(&result.agents);
     return result;
   }
 
+  // Collective, on rank 0.
+  int64_t SumOverRanks(int64_t own) {
+    double sum = 0;
+    for (const double of_rank : NumbersOfRanks(static_cast<double>(own))) sum += of_rank;
+    return static_cast<int64_t>(sum);
+  }
+
+  void Describe(AgentFile* agents) const {
+    agents->shape = ShapeFor(options_, train_->model());
+    agents->model_name = train_->model().name();
+    agents->model_fingerprint = train_->model().fingerprint();
+    agents->layers = train_->model().layers();
+    agents->kv_heads = KvHeads();
+    agents->training_data_hash = train_->hash();
+    agents->objective = options_.objective.name;
+    agents->seed = options_.group.gradient.seed;
+    agents->training = AgentSettings(options_);
+  }
+
+  absl::Status CompareHeuristics(TrainingResult* result) {
+    if (!options_.compare_heuristics) return absl::OkStatus();
+    const std::vector<std::unique_ptr<Policy>> policies = HeuristicPolicies();
+    ASSIGN_OR_RETURN(const at::Tensor sums,
+                     SumsOfAllReplicas(evaluator_->MeasurePolicies(groups_, policies)));
+    GatherHeuristics(communicator_, grid_, policies, sums, result);
+    return absl::OkStatus();
+  }
+
   const TrainingOptions& options_;
-  const Dataset& train_;
-  const Dataset& held_out_;
+  TraceReader& reader_;
   Communicator& communicator_;
   const std::atomic<bool>& stop_;
-  const int64_t kv_heads_;
-  const std::vector<Context> eval_contexts_;
+  absl::StatusOr<TraceSet> train_;
+  absl::StatusOr<TraceSet> held_out_;
+  ProcessGrid grid_;
+  std::unique_ptr<Communicator> replicas_;  // those of this rank's heads
   std::unique_ptr<Objective> objective_;
   std::vector<std::unique_ptr<GroupTrainer>> groups_;
-  int64_t heads_ = 0;
+  std::map<std::string, std::string> settings_;
+  std::unique_ptr<CheckpointFolder> checkpoints_;
+  nlohmann::json resumed_ = nlohmann::json::object();
+  double seconds_before_ = 0;
+  double evaluation_seconds_ = 0;
+  double waiting_before_ = 0;
+
+  int64_t first_step_ = 0;
+  int64_t step_ = 0;  // done
+  int64_t saved_step_ = -1;
+  int64_t next_talk_ = 1;
+  int64_t last_talk_step_ = 0;
   absl::Time begin_;
-  double own_loss_ = 0;
-  double held_out_cost_ = 0;
-  bool evaluated_ = false;
+  absl::Time last_talk_;
+  absl::Time last_checkpoint_;
+  absl::Status status_;
+  std::unique_ptr<TrainingReporter> reporter_;  // on rank 0
+  // Losses and gradient norms, fp64 [own heads], of the steps that aren't told of yet.
   std::vector<at::Tensor> pending_;
-  nlohmann::json last_evaluation_;
-  std::ofstream metrics_;
+
+  std::unique_ptr<BatchOrder> order_;
+  std::unique_ptr<BatchOrder> order_ahead_;
+  int64_t step_ahead_ = -1;
+  std::vector<Context> batch_ahead_;
+  TraceCache cache_;
+  FetchThreads threads_;
+  std::unique_ptr<Prefetcher> training_data_;
+  std::unique_ptr<HeldOutEvaluator> evaluator_;
 };
 
 }  // namespace
 
-absl::Status TrainingOptions::Validate() const {
-  RETURN_IF_ERROR(group.shape.Validate());
-  RETURN_IF_ERROR(group.optimizer.Validate());
-  RETURN_IF_ERROR(MakeObjective(objective).status());
-  const auto at_least = [](absl::string_view field, int64_t value, int64_t least) {
-    if (value >= least) return absl::OkStatus();
-    return absl::InvalidArgumentError(
-        absl::StrCat(field, " is ", value, ", not ", least, " or more"));
-  };
-  RETURN_IF_ERROR(at_least("batch", batch, 1));
-  RETURN_IF_ERROR(at_least("eval_every", eval_every, 1));
-  RETURN_IF_ERROR(at_least("eval_contexts", eval_contexts, 0));
-  if (group.sampled_entries != 0) {
-    RETURN_IF_ERROR(at_least("sampled_entries", group.sampled_entries, 2));
-  }
-  return absl::OkStatus();
-}
-
-std::vector<Context> BatchOfStep(const std::vector<Context>& contexts, int64_t batch, int64_t step,
-                                 uint64_t seed) {
-  const int64_t count = static_cast<int64_t>(contexts.size());
-  std::vector<Context> result;
-  int64_t shuffled_epoch = -1;
-  std::vector<int64_t> order(count);
-  for (int64_t i = step * batch; i < (step + 1) * batch; ++i) {
-    const int64_t epoch = i / count;
-    if (epoch != shuffled_epoch) {
-      shuffled_epoch = epoch;
-      std::iota(order.begin(), order.end(), 0);
-      for (int64_t k = count - 1; k > 0; --k) {
-        const uint64_t random = MixSeed(
-            {seed, kOrderOfContexts, static_cast<uint64_t>(epoch), static_cast<uint64_t>(k)});
-        std::swap(order[k], order[static_cast<int64_t>(random % static_cast<uint64_t>(k + 1))]);
-      }
-    }
-    result.push_back(contexts[order[i % count]]);
-  }
-  return result;
-}
-
-std::string TrainingDataHash(const Dataset& train) {
-  Sha256 hash;
-  for (const TraceRecord& record : train.records()) hash.UpdateWithLength(record.trace_id());
-  return hash.FinishHex();
-}
-
-absl::StatusOr<TrainingResult> Train(const TrainingOptions& options, const Dataset& train,
-                                     const Dataset& held_out, Communicator& communicator,
-                                     const std::atomic<bool>& stop) {
-  return TrainingRun(options, train, held_out, communicator, stop).Run();
+absl::StatusOr<TrainingResult> Train(const TrainingOptions& options, TraceReader& reader,
+                                     Communicator& communicator, const std::atomic<bool>& stop) {
+  return TrainingRun(options, reader, communicator, stop).Run();
 }
 
 }  // namespace kvp

@@ -1,5 +1,6 @@
 // Runs a command beside a store in this process that holds synthetic traces of both splits:
-// "@SHARDS" in its arguments becomes the shards' addresses. Exits with the command's status.
+// "@SHARDS" in its arguments becomes the shards' addresses, "@FOLDERS" their folders. Exits with
+// the command's status.
 
 #include <cstdlib>
 #include <iostream>
@@ -37,8 +38,10 @@ absl::Status WriteTraces(const TestCluster& cluster) {
 absl::StatusOr<int> Run(const std::string& command) {
   ASSIGN_OR_RETURN(const std::unique_ptr<TestCluster> cluster, TestCluster::Start(2));
   RETURN_IF_ERROR(WriteTraces(*cluster));
-  const int status =
-      std::system(absl::StrReplaceAll(command, {{"@SHARDS", cluster->shards_flag()}}).c_str());
+  const std::string folders = absl::StrCat(cluster->dir(0), ",", cluster->dir(1));
+  const int status = std::system(
+      absl::StrReplaceAll(command, {{"@SHARDS", cluster->shards_flag()}, {"@FOLDERS", folders}})
+          .c_str());
   return WIFEXITED(status) ? WEXITSTATUS(status) : 1;
 }
 

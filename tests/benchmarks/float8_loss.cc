@@ -9,15 +9,13 @@
 #include "tests/benchmarks/capture_overhead.h"
 #include "tests/benchmarks/store.h"
 #include "trainer/communicator.h"
-#include "trainer/dataset.h"
-#include "trainer/load_traces.h"
+#include "trainer/training_options.h"
 #include "trainer/training_run.h"
 #include "util/status_macros.h"
 
 namespace kvp {
 namespace {
 
-constexpr int64_t kGroupSize = 4;
 constexpr int64_t kWidth = 32;
 constexpr int64_t kSampledEntries = 256;
 
@@ -29,19 +27,15 @@ struct Outcome {
 absl::StatusOr<double> CostOfAgents(const BenchStore& store, int64_t steps) {
   ASSIGN_OR_RETURN(const std::unique_ptr<TraceReader> reader, store.Reader());
   const std::unique_ptr<Communicator> alone = NewSingleCommunicator();
-  ASSIGN_OR_RETURN(const Dataset train, LoadTraces(*reader, "train", kGroupSize, *alone));
-  ASSIGN_OR_RETURN(const Dataset held_out, LoadTraces(*reader, "held_out", kGroupSize, *alone));
   TrainingOptions options;
-  options.group.shape.head_dim = train.head_dim();
-  options.group.shape.width = kWidth;
-  const auto& frequencies = train.records()[0].model().rope_frequencies();
-  options.group.shape.rope_frequencies.assign(frequencies.begin(), frequencies.end());
+  options.group.gradient.shape.width = kWidth;
+  options.group.gradient.sampled_entries = kSampledEntries;
+  options.group.gradient.seed = 1;
   options.group.optimizer.steps = steps;
-  options.group.sampled_entries = kSampledEntries;
-  options.group.seed = 1;
   options.eval_every = steps;
+  options.compare_heuristics = false;
   const std::atomic<bool> stop{false};
-  ASSIGN_OR_RETURN(const TrainingResult result, Train(options, train, held_out, *alone, stop));
+  ASSIGN_OR_RETURN(const TrainingResult result, Train(options, *reader, *alone, stop));
   return std::accumulate(result.held_out_cost.begin(), result.held_out_cost.end(), 0.0) /
          static_cast<double>(result.held_out_cost.size());
 }

@@ -26,6 +26,11 @@ class BenchStore {
   absl::StatusOr<std::unique_ptr<TraceWriter>> Writer(const ModelInfo& model) const;
   absl::StatusOr<std::unique_ptr<TraceReader>> Reader() const;
 
+  // HOST:PORT of the server.
+  std::string address() const { return server_->address(); }
+  // The folder, for what a measurement writes beside the data.
+  const std::string& folder() const { return folder_; }
+
  private:
   BenchStore() = default;
 

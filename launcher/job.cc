@@ -306,8 +306,9 @@ absl::Status ValidateJob(const Job& job, const std::string& file) {
     check.Require(splits.count("train") > 0, "trainers", "", "need a dataset with split \"train\"");
     check.AtLeast(1, "trainers.ranks", trainers.ranks());
     check.AtLeast(1, "trainers.threads", trainers.threads());
-    check.OneOf({"exact", "rloo", "log_rank", "exact+log_rank"}, "trainers.objective",
-                trainers.objective());
+    check.OneOf({"kvp", "paper"}, "trainers.recipe", trainers.recipe());
+    check.OneOf({"exact", "log_rank", "exact+log_rank", "rloo", "paper", "regression", "listwise"},
+                "trainers.objective", trainers.objective());
     check.AtLeast(1, "trainers.steps", trainers.steps());
     check.AtLeast(1, "trainers.batch", trainers.batch());
     check.Require(trainers.learning_rate() > 0 &&

@@ -106,6 +106,7 @@ TEST(ValidateJobTest, NamesFileFieldAndValue) {
   EXPECT_THAT(message("model.dtype=int8"), HasSubstr("model.dtype: \"int8\""));
   EXPECT_THAT(message("model.path="), HasSubstr("model.path: is missing"));
   EXPECT_THAT(message("trainers.objective=luck"), HasSubstr("trainers.objective: \"luck\""));
+  EXPECT_THAT(message("trainers.recipe=luck"), HasSubstr("trainers.recipe: \"luck\""));
   EXPECT_THAT(message("trainers.learning_rate=-1"), HasSubstr("trainers.learning_rate: -1"));
   EXPECT_THAT(message("trainers.flags=steps"), HasSubstr("trainers.flags[0]: \"steps\""));
   EXPECT_THAT(message("evaluation.policies=kvp,lucky"), HasSubstr("policies[1]: \"lucky\""));

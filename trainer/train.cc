@@ -1,12 +1,9 @@
 // The trainer's main: flags, signals, MPI, the order of things.
 
-#include <unistd.h>
-
 #include <algorithm>
 #include <atomic>
 #include <csignal>
 #include <cstdint>
-#include <filesystem>
 #include <memory>
 #include <string>
 #include <tuple>
@@ -116,7 +113,7 @@ absl::StatusOr<kvp::TrainingOptions> OptionsOfFlags() {
 std::string UsageProblem() {
   for (const auto& [name, value] : {std::pair("shards", absl::GetFlag(FLAGS_shards)),
                                     std::pair("output", absl::GetFlag(FLAGS_output))}) {
-    if (value.empty()) return absl::StrCat("--", name, " is missing");
+    if (value.empty()) return absl::StrCat("flag --", name, " is missing");
   }
   constexpr int64_t kMostMib = int64_t{1} << 40;
   for (const auto& [name, value, least, most] :
@@ -128,7 +125,7 @@ std::string UsageProblem() {
         std::tuple("fetch-threads", int64_t{absl::GetFlag(FLAGS_fetch_threads)}, int64_t{1},
                    int64_t{256})}) {
     if (value < least || value > most) {
-      return absl::StrCat("--", name, ": ", value, " isn't in [", least, ", ", most, "]");
+      return absl::StrCat("flag --", name, " is ", value, ", not in [", least, ", ", most, "]");
     }
   }
   if (absl::GetFlag(FLAGS_connect_deadline) < absl::ZeroDuration()) {
@@ -136,20 +133,6 @@ std::string UsageProblem() {
                         absl::FormatDuration(absl::GetFlag(FLAGS_connect_deadline)), " is below 0");
   }
   return "";
-}
-
-// So that a wrong path is known before hours of training, not after.
-absl::Status CheckFolder(const std::string& path) {
-  const std::filesystem::path folder = std::filesystem::absolute(path).parent_path();
-  if (access(folder.c_str(), W_OK) == 0) return absl::OkStatus();
-  return absl::NotFoundError(absl::StrCat(path, ": its folder isn't there, or can't be written"));
-}
-
-absl::Status CheckFolders() {
-  for (const std::string& path : {absl::GetFlag(FLAGS_output), absl::GetFlag(FLAGS_json)}) {
-    if (!path.empty()) RETURN_IF_ERROR(CheckFolder(path));
-  }
-  return absl::OkStatus();
 }
 
 absl::Status ServeMetrics(kvp::Metrics& metrics) {
@@ -181,7 +164,11 @@ absl::Status Write(const kvp::TrainingOptions& options, const kvp::TrainingResul
 absl::Status Run(kvp::TrainingOptions options, kvp::Communicator& communicator) {
   const absl::Time begin = absl::Now();
   const bool first = communicator.rank() == 0;
-  RETURN_IF_ERROR(communicator.Agree(first ? CheckFolders() : absl::OkStatus()));
+  // A wrong path is known before hours of training, not after.
+  RETURN_IF_ERROR(communicator.Agree(
+      first ? kvp::CheckOutputPaths({absl::GetFlag(FLAGS_output), absl::GetFlag(FLAGS_json),
+                                     absl::GetFlag(FLAGS_metrics)})
+            : absl::OkStatus()));
   const absl::StatusOr<c10::Device> device =
       kvp::TrainingDevice(absl::GetFlag(FLAGS_device), communicator.machine_rank());
   RETURN_IF_ERROR(communicator.Agree(device.status()));
@@ -220,9 +207,9 @@ int main(int argc, char** argv) {
     return kvp::UsageError(problem);
   }
   absl::StatusOr<kvp::TrainingOptions> options = OptionsOfFlags();
-  if (!options.ok()) return kvp::UsageError(options.status().message());
+  if (!options.ok()) return kvp::UsageError(kvp::FlagMessage(options.status().message()));
   if (const absl::Status status = options->Validate(); !status.ok()) {
-    return kvp::UsageError(status.message());
+    return kvp::UsageError(kvp::FlagMessage(status.message()));
   }
   kvp::SetMathThreads(absl::GetFlag(FLAGS_threads));
 

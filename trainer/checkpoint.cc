@@ -195,7 +195,8 @@ absl::StatusOr<std::optional<Checkpoint>> CheckpointFolder::Load(
   const std::string all = communicator_->Broadcast(absl::StrJoin(Names(dir_, false), "\n"));
   absl::Status last;
   std::vector<std::string> damaged;
-  for (const std::string& name : absl::StrSplit(all, '\n', absl::SkipEmpty())) {
+  const std::vector<std::string> names = absl::StrSplit(all, '\n', absl::SkipEmpty());
+  for (const std::string& name : names) {
     absl::StatusOr<Checkpoint> checkpoint = LoadFrom(PathOf(name), settings);
     last = communicator_->Agree(checkpoint.status());
     if (last.ok()) {

@@ -87,7 +87,7 @@ absl::StatusOr<std::vector<TraceRecord>> MemoryTraceReader::ListTraces(const std
 
 absl::StatusOr<TraceReader::ReadResult> MemoryTraceReader::ReadHead(
     const HeadRead& read, const std::function<absl::Status(HeadBlock block)>& consume) {
-  absl::SleepFor(absl::Milliseconds(delay_ms_));
+  absl::SleepFor(absl::Milliseconds(delay_ms_.load()));
   if (failing_) return absl::UnavailableError("the store is away");
   ReadResult result;
   for (const TraceId& id : read.traces) {

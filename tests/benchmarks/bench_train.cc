@@ -262,7 +262,7 @@ std::string UsageProblem() {
     if (value >= least) return std::string();
     return absl::StrCat("flag --", name, ": value \"", value, "\": it must be at least ", least);
   };
-  for (const std::string& part : absl::StrSplit(absl::GetFlag(FLAGS_parts), ',')) {
+  for (const absl::string_view part : absl::StrSplit(absl::GetFlag(FLAGS_parts), ',')) {
     const std::vector<std::string> known = {"steps", "ranks", "paper", "final", "length"};
     if (std::count(known.begin(), known.end(), part) == 0) {
       return absl::StrCat("flag --parts: value \"", part, "\": there are ",

@@ -1,4 +1,7 @@
-"""Prints the largest difference of two safetensors files' F32 tensors, relative to each tensor's largest entry."""
+"""Prints the largest difference of two agent files' tensors, relative to each tensor's largest entry.
+
+But for output.bias: no ranking depends on it, so that its gradient is rounding alone, which AdamW scales up to its rate.
+"""
 
 import array
 import json
@@ -12,6 +15,7 @@ def tensors(path):
     (length,) = struct.unpack("<Q", data[:8])
     header = json.loads(data[8 : 8 + length])
     header.pop("__metadata__", None)
+    header.pop("output.bias")
     result = {}
     for name, entry in header.items():
         begin, end = entry["data_offsets"]

@@ -179,7 +179,7 @@ TEST(GroupTrainerTest, GoesOnBitForBitFromItsState) {
       for (const auto& [name, tensor] : whole.State()) saved[name] = tensor.clone();
     }
     BatchGradient gradient = whole.Gradient(step, batch, 8);
-    if (step == 2) gradient.loss[0] = std::numeric_limits<double>::infinity();
+    if (step == 2) gradient.gradient[0][0] = std::numeric_limits<float>::infinity();
     whole.Apply(step, gradient);
     if (step == 3 || step == 7) whole.Keep(step, GroupTrainer::Means(whole.Measure(held_out)));
   }

@@ -100,7 +100,7 @@ expect_error 2 '--shards is missing' --output x.safetensors
 expect_error 2 'objective is "best"' --shards localhost:1 --output x.safetensors --objective best
 expect_error 2 'batch is 0' --shards localhost:1 --output x.safetensors --batch 0
 expect_error 2 'checkpoint_dir is empty' --shards localhost:1 --output x.safetensors --resume
-expect_error 2 '--fetch-threads: 0' --shards localhost:1 --output x.safetensors --fetch-threads 0
+expect_error 2 '--fetch-threads is 0' --shards localhost:1 --output x.safetensors --fetch-threads 0
 expect_error 1 'device is "tpu"' --shards localhost:1 --output x.safetensors --device tpu
 expect_error 1 '/nowhere/x.safetensors' --shards localhost:1 --output /nowhere/x.safetensors
 expect_error 1 'localhost:1' --shards localhost:1 --output x.safetensors --connect-deadline 1s

@@ -243,7 +243,8 @@ TEST(TrainingRunTest, LostBlocksLeaveTheirTraceOutForTheirHeadAlone) {
   ASSERT_OK_AND_ASSIGN(const TrainingResult whole, TrainAlone(Options()));
   for (const int head : {0, 1, 3}) EXPECT_EQ(result.held_out_cost[head], whole.held_out_cost[head]);
   EXPECT_NE(result.held_out_cost[2], whole.held_out_cost[2]);
-  EXPECT_LT(result.held_out_cost[2] - 1, 2 * (whole.held_out_cost[2] - 1));
+  // Of 5.7 before it learnt.
+  EXPECT_LT(result.held_out_cost[2], 2);
 }
 
 TEST(TrainingRunTest, AHeadWithoutAnyHeldOutTraceIsAnErrorWithItsName) {
@@ -264,7 +265,7 @@ TEST(TrainingRunTest, AHeadWithoutAnyHeldOutTraceIsAnErrorWithItsName) {
 TEST(TrainingRunTest, AStoreThatGoesAwayEndsTheRunWithItsError) {
   const std::unique_ptr<MemoryTraceReader> store = SyntheticStore(Spec());
   TrainingOptions options = Options();
-  options.data.cache_bytes = 0;
+  options.data = {/*cache_bytes=*/0, /*prefetch_bytes=*/0, /*fetch_threads=*/2};
   options.on_evaluation = [&](const EvaluationSummary& summary) {
     store->set_failing(true);
     return true;

@@ -17,7 +17,7 @@ TrainingResult Result() {
   TrainingResult result;
   result.agents.kv_heads = 2;
   result.agents.held_out_cost = 1.5;
-  result.held_out_cost = {1.2, 2.0, 3.5, 1.0};
+  result.held_out_cost = {1.25, 2.0, 3.5, 1.0};
   result.retained.assign(4, {0.9, 0.8, 0.7, 0.6});
   result.best_steps = {100, 50, 100, 100};
   result.stopped_heads = {1};
@@ -32,7 +32,7 @@ TEST(TrainingSummaryTest, EachHeadIsComparedWithItsOwnBestHeuristic) {
   const std::vector<HeadRow> table = HeadTable(Result());
   ASSERT_EQ(table.size(), 4u);
   EXPECT_EQ(table[0].best_heuristic, "key_diff");
-  EXPECT_DOUBLE_EQ(table[0].gap_closed, (3 - 1.2) / (3 - 1));
+  EXPECT_DOUBLE_EQ(table[0].gap_closed, (3 - 1.25) / (3 - 1));
   EXPECT_EQ(table[1].best_heuristic, "random");
   EXPECT_DOUBLE_EQ(table[1].gap_closed, 0.75);
   EXPECT_TRUE(table[1].stopped);
@@ -51,7 +51,7 @@ TEST(TrainingSummaryTest, TheLinesShowTheWorstHeadsFirstAndTheMean) {
   EXPECT_THAT(lines[2],
               AllOf(HasSubstr("layer 0, KV head 1"), HasSubstr("75.0 %"), HasSubstr("diverged")));
   EXPECT_THAT(lines[3], HasSubstr("other 2 heads"));
-  EXPECT_THAT(lines[4], AllOf(HasSubstr("mean"), HasSubstr("1.9250"), HasSubstr("28.8 %")));
+  EXPECT_THAT(lines[4], AllOf(HasSubstr("mean"), HasSubstr("1.9375"), HasSubstr("28.1 %")));
 }
 
 TEST(TrainingSummaryTest, TheJsonHasTheTableAndWhatItWasMadeFrom) {

@@ -19,6 +19,7 @@ using Json = nlohmann::json;
 // Far above every model's, and small enough that no product of two of them overflows.
 constexpr int64_t kMaxSize = int64_t{1} << 30;
 constexpr int64_t kMaxLayers = 100000;
+constexpr size_t kMaxEndTokens = 1000;
 
 // The dtype of the file's tensors stands in the file itself: here only nonsense is refused.
 absl::Status CheckDtype(const JsonFields& fields) {
@@ -36,6 +37,9 @@ absl::Status AddEndTokens(const JsonFields& fields, ModelConfig& config) {
   const Json* value = fields.Find("eos_token_id");
   if (value == nullptr) return absl::OkStatus();
   const Json list = value->is_array() ? *value : Json::array({*value});
+  if (list.size() > kMaxEndTokens) {
+    return fields.Invalid("eos_token_id", absl::StrCat("more than ", kMaxEndTokens, " ids"));
+  }
   for (const Json& id : list) {
     if (!id.is_number_unsigned() ||
         id.get<uint64_t>() >= static_cast<uint64_t>(config.vocab_size)) {

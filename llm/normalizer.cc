@@ -20,6 +20,8 @@ constexpr int32_t kFirstCompatibility = 0xA0;
 constexpr int32_t kFirstCanonical = 0xC0;
 // The most characters that one decomposes into (U+FDFA).
 constexpr int kMaxDecomposition = 18;
+// Of replacements, one after the other: " " to "▁" triples a text of spaces.
+constexpr double kMaxGrowth = 1000;
 
 // Unicode Standard Annex 15.
 class UnicodeNormalizer : public Normalizer {
@@ -135,6 +137,8 @@ class ReplaceNormalizer : public Normalizer {
     return result;
   }
 
+  double growth() const override { return std::max<double>(1, content_.size()); }
+
  private:
   const std::unique_ptr<RegexSplitter> pattern_;
   const std::string content_;
@@ -157,6 +161,12 @@ class NormalizerSequence : public Normalizer {
     return result;
   }
 
+  double growth() const override {
+    double growth = 1;
+    for (const auto& normalizer : normalizers_) growth *= normalizer->growth();
+    return growth;
+  }
+
  private:
   const std::vector<std::unique_ptr<Normalizer>> normalizers_;
 };
@@ -167,7 +177,11 @@ absl::StatusOr<std::unique_ptr<Normalizer>> ParseReplace(const TokenizerComponen
     return component.fields().Unsupported("pattern", "it could match nothing at all");
   }
   ASSIGN_OR_RETURN(std::string content, component.fields().String("content"));
-  return std::make_unique<ReplaceNormalizer>(std::move(pattern), std::move(content));
+  auto replace = std::make_unique<ReplaceNormalizer>(std::move(pattern), std::move(content));
+  if (replace->growth() > kMaxGrowth) {
+    return component.fields().Unsupported("content", "texts could get too long");
+  }
+  return replace;
 }
 
 absl::StatusOr<std::unique_ptr<Normalizer>> ParseSequence(const TokenizerComponent& component) {
@@ -177,7 +191,11 @@ absl::StatusOr<std::unique_ptr<Normalizer>> ParseSequence(const TokenizerCompone
     if (normalizer.ok()) normalizers.push_back(*std::move(normalizer));
     return normalizer.status();
   }));
-  return std::make_unique<NormalizerSequence>(std::move(normalizers));
+  auto sequence = std::make_unique<NormalizerSequence>(std::move(normalizers));
+  if (sequence->growth() > kMaxGrowth) {
+    return component.fields().Unsupported("normalizers", "texts could get too long");
+  }
+  return sequence;
 }
 
 }  // namespace

@@ -31,6 +31,9 @@ class Normalizer {
   virtual std::string NormalizeContinuation(absl::string_view text) const {
     return Normalize(text);
   }
+
+  // How many times as long a text may get. Parse refuses what is beyond all use.
+  virtual double growth() const { return 1; }
 };
 
 }  // namespace kvp

@@ -2,6 +2,7 @@
 
 #include <chrono>
 #include <string>
+#include <vector>
 
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
@@ -118,6 +119,19 @@ TEST(NormalizerTest, RefusesWhatItDoesntKnowNamingIt) {
     nested = {{"type", "Sequence"}, {"normalizers", Json::array({nested})}};
   }
   EXPECT_THAT(Parse(nested), StatusIs(kUnimplemented, HasSubstr("nested too deeply")));
+}
+
+TEST(NormalizerTest, ReplacementsThatMakeTextsHugeAreRefused) {
+  const Json twice = {{"type", "Replace"}, {"pattern", {{"String", "a"}}}, {"content", "aa"}};
+  const auto sequence = [&](int count) {
+    return Json{{"type", "Sequence"}, {"normalizers", Json(std::vector<Json>(count, twice))}};
+  };
+  EXPECT_EQ(Normalized(sequence(9), "a"), std::string(512, 'a'));
+  EXPECT_THAT(Parse(sequence(40)),
+              StatusIs(absl::StatusCode::kUnimplemented, HasSubstr("normalizers")));
+  Json huge = twice;
+  huge["content"] = std::string(2000, 'a');
+  EXPECT_THAT(Parse(huge), StatusIs(absl::StatusCode::kUnimplemented, HasSubstr("content")));
 }
 
 }  // namespace

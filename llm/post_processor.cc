@@ -12,6 +12,14 @@ namespace {
 using Json = nlohmann::json;
 using IsKnown = absl::FunctionRef<bool(int64_t id)>;
 
+// Real files have one or two on a side.
+constexpr size_t kMaxTokens = 1000;
+
+absl::Status CheckCount(const PostProcessor& processor, const TokenizerComponent& component) {
+  if (processor.prefix.size() + processor.suffix.size() <= kMaxTokens) return absl::OkStatus();
+  return component.fields().Unsupported("type", "it puts too many tokens around a text");
+}
+
 // Puts what `outer` adds around what `inner` adds.
 PostProcessor Around(const PostProcessor& outer, const PostProcessor& inner) {
   PostProcessor both = outer;
@@ -72,6 +80,7 @@ absl::StatusOr<PostProcessor> ParseTemplate(const TokenizerComponent& component,
     }
     RETURN_IF_ERROR(AppendSpecialIds(fields, (*special)["id"].get<std::string>(), is_known,
                                      has_sequence ? result.suffix : result.prefix));
+    RETURN_IF_ERROR(CheckCount(result, component));
   }
   if (!has_sequence) return fields.Invalid("single", "a Sequence is needed");
   return result;
@@ -111,7 +120,7 @@ absl::StatusOr<PostProcessor> ParsePostProcessor(const TokenizerComponent& compo
       component.ForEachPart("processors", [&](const TokenizerComponent& part) -> absl::Status {
         ASSIGN_OR_RETURN(const PostProcessor processor, ParsePostProcessor(part, is_known));
         all = Around(processor, all);
-        return absl::OkStatus();
+        return CheckCount(all, component);
       }));
   return all;
 }

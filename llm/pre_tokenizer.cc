@@ -14,6 +14,9 @@
 namespace kvp {
 namespace {
 
+// Real files have up to four.
+constexpr size_t kMaxSteps = 64;
+
 // What becomes of the matches of a pattern.
 enum class Behavior { kIsolated, kRemoved, kContiguous, kMergedWithPrevious, kMergedWithNext };
 
@@ -167,6 +170,12 @@ class PreTokenizerSequence : public PreTokenizer {
 
   bool is_byte_level() const override { return !steps_.empty() && steps_.back()->is_byte_level(); }
 
+  size_t steps() const override {
+    size_t steps = 1;
+    for (const auto& step : steps_) steps += step->steps();
+    return steps;
+  }
+
   void Split(const Piece& piece, Sink sink) const override { SplitFrom(0, piece, sink); }
 
  private:
@@ -253,7 +262,11 @@ absl::StatusOr<std::unique_ptr<PreTokenizer>> ParseSequence(const TokenizerCompo
     if (step.ok()) steps.push_back(*std::move(step));
     return step.status();
   }));
-  return std::make_unique<PreTokenizerSequence>(std::move(steps));
+  auto sequence = std::make_unique<PreTokenizerSequence>(std::move(steps));
+  if (sequence->steps() > kMaxSteps) {
+    return component.fields().Unsupported("pretokenizers", "there are too many of them");
+  }
+  return sequence;
 }
 
 }  // namespace

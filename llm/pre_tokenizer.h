@@ -44,6 +44,8 @@ class PreTokenizer {
   virtual void Split(const Piece& piece, Sink sink) const = 0;
   // Whether ByteLevel is there, so that the vocabulary is one of bytes.
   virtual bool is_byte_level() const { return false; }
+  // Of a sequence, sequences within it counted out. Each takes stack.
+  virtual size_t steps() const { return 1; }
 };
 
 }  // namespace kvp

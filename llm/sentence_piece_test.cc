@@ -271,5 +271,27 @@ TEST(SentencePieceTest, ALongTextIsNoProblem) {
   }
 }
 
+TEST(SentencePieceTest, PartsThatTakeMemoryWithoutEndAreRefused) {
+  constexpr auto kUnimplemented = absl::StatusCode::kUnimplemented;
+  Json json = TokenizerOf({});
+  const Json twice = {{"type", "Replace"}, {"pattern", {{"String", "a"}}}, {"content", "aa"}};
+  json["decoder"]["decoders"] = std::vector<Json>(60, twice);
+  EXPECT_THAT(Parse(json), StatusIs(kUnimplemented, HasSubstr("decoder")));
+
+  json = TokenizerOf({});
+  const Json digits = {{"type", "Digits"}};
+  json["pre_tokenizer"] = {{"type", "Sequence"},
+                           {"pretokenizers", std::vector<Json>(50'000, digits)}};
+  EXPECT_THAT(Parse(json), StatusIs(kUnimplemented, HasSubstr("pretokenizers")));
+
+  json = TokenizerOf({});
+  std::vector<Json> single(1000, {{"SpecialToken", {{"id", "x"}}}});
+  single.push_back({{"Sequence", {{"id", "A"}}}});
+  json["post_processor"] = {{"type", "TemplateProcessing"},
+                            {"single", single},
+                            {"special_tokens", {{"x", {{"ids", std::vector<int>(1000, 0)}}}}}};
+  EXPECT_THAT(Parse(json), StatusIs(kUnimplemented, HasSubstr("too many tokens")));
+}
+
 }  // namespace
 }  // namespace kvp

@@ -1,5 +1,6 @@
 #include "llm/token_decoder.h"
 
+#include <algorithm>
 #include <optional>
 #include <utility>
 
@@ -14,6 +15,8 @@ namespace kvp {
 namespace {
 
 constexpr int64_t kMaxStripped = 1 << 20;
+// Real files make tokens shorter.
+constexpr double kMaxGrowth = 1000;
 
 }  // namespace
 
@@ -67,6 +70,8 @@ absl::Status TokenDecoder::AddReplace(const TokenizerComponent& component) {
   ASSIGN_OR_RETURN(step.from, kinds.String("String"));
   if (step.from.empty()) return kinds.Invalid("String", "must not be empty");
   ASSIGN_OR_RETURN(step.to, fields.String("content"));
+  growth_ *= std::max<double>(1, static_cast<double>(step.to.size()) / step.from.size());
+  if (growth_ > kMaxGrowth) return fields.Unsupported("content", "tokens would get too long");
   steps_.push_back(std::move(step));
   return absl::OkStatus();
 }

@@ -55,6 +55,7 @@ class TokenDecoder {
   std::string Apply(absl::string_view token, bool is_first) const;
 
   std::vector<Step> steps_;
+  double growth_ = 1;  // how many times as long the steps may make a token
   bool has_byte_fallback_ = false;
   bool is_fused_ = false;
   std::string strip_from_text_;  // once from its beginning; empty for nothing

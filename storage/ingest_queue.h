@@ -54,7 +54,7 @@ class IngestQueue {
     // Push asks for a pause above this.
     int64_t capacity_bytes = int64_t{64} << 20;
     // What the writer thread takes at once and makes durable with one sync.
-    int64_t batch_bytes = int64_t{16} << 20;
+    int64_t batch_bytes = int64_t{32} << 20;
   };
 
   // `shard` must outlive the queue.

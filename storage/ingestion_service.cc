@@ -9,6 +9,7 @@
 #include "absl/strings/str_cat.h"
 #include "storage/channel.h"
 #include "storage/grpc_status.h"
+#include "storage/ingest_conversation.h"
 #include "util/status_macros.h"
 
 namespace kvp {
@@ -26,7 +27,7 @@ class IngestionService::Stream final
       public IngestSource,
       public std::enable_shared_from_this<Stream> {
  public:
-  explicit Stream(IngestionService* service) : service_(service) {}
+  explicit Stream(IngestionService* service) : service_(service), conversation_(service->shard_) {}
 
   void Begin() {
     absl::MutexLock lock(&mutex_);
@@ -110,44 +111,14 @@ class IngestionService::Stream final
  private:
   // Takes the message just read. False where the queue is full.
   absl::StatusOr<bool> Take() {
-    if (request_->kind_case() == IngestRequest::kHello) {
-      RETURN_IF_ERROR(TakeHello(request_->hello()));
+    ASSIGN_OR_RETURN(IngestConversation::Message message, conversation_.Take(*request_));
+    if (message.hello.has_value()) {
+      absl::MutexLock lock(&mutex_);
+      hello_response_ = std::move(message.hello);
       return true;
     }
-    if (!greeted_) return absl::InvalidArgumentError("hello: must be the first message");
-    if (request_->kind_case() == IngestRequest::kResume) {
-      const absl::StatusOr<TraceId> id = TraceIdFromBytes(request_->resume());
-      if (!id.ok()) {
-        return absl::InvalidArgumentError(absl::StrCat("resume: ", id.status().message()));
-      }
-      return Queue(IngestItem());
-    }
-    if (next_sequence_.has_value() && request_->sequence() != *next_sequence_) {
-      return absl::InvalidArgumentError(
-          absl::StrCat("sequence is ", request_->sequence(), ", not ", *next_sequence_));
-    }
-    if (request_->sequence() == 0) return absl::InvalidArgumentError("sequence is 0");
-    next_sequence_ = request_->sequence() + 1;
     IngestItem item;
-    switch (request_->kind_case()) {
-      case IngestRequest::kBlock: {
-        absl::StatusOr<HeadBlockView> block = ParseHeadBlock(request_->block());
-        if (!block.ok()) return absl::InvalidArgumentError(block.status().message());
-        RETURN_IF_ERROR(service_->shard_->CheckBlock(*block));
-        item.block = *block;
-        break;
-      }
-      case IngestRequest::kCommit:
-        RETURN_IF_ERROR(service_->shard_->CheckRecord(request_->commit()));
-        break;
-      default:
-        return absl::InvalidArgumentError("kind: neither hello, block, commit nor resume");
-    }
-    return Queue(std::move(item));
-  }
-
-  // Queues the message just read, as `item`. False where the queue is full.
-  bool Queue(IngestItem item) {
+    item.block = message.block;
     item.request = std::move(request_);
     request_ = std::make_unique<IngestRequest>();
     item.source = shared_from_this();
@@ -156,21 +127,6 @@ class IngestionService::Stream final
       ++queued_;
     }
     return service_->queue_->Push(std::move(item));
-  }
-
-  absl::Status TakeHello(const IngestHello& hello) {
-    if (greeted_) return absl::InvalidArgumentError("hello: came twice");
-    if (hello.protocol_version() != kIngestProtocolVersion) {
-      return absl::InvalidArgumentError(absl::StrCat(
-          "protocol_version is ", hello.protocol_version(), ", not ", kIngestProtocolVersion));
-    }
-    ASSIGN_OR_RETURN(
-        ShardIdentity identity,
-        service_->shard_->Hello(hello.model(), hello.shard_index(), hello.shard_count()));
-    greeted_ = true;
-    absl::MutexLock lock(&mutex_);
-    hello_response_ = std::move(identity);
-    return absl::OkStatus();
   }
 
   // Ends the stream without waiting for what is queued.
@@ -211,8 +167,7 @@ class IngestionService::Stream final
 
   // Of the thread that handles the read.
   std::unique_ptr<IngestRequest> request_ = std::make_unique<IngestRequest>();
-  bool greeted_ = false;
-  std::optional<uint64_t> next_sequence_;
+  IngestConversation conversation_;
 
   absl::Mutex mutex_;
   IngestResponse response_;

@@ -11,6 +11,9 @@
 namespace kvp {
 namespace {
 
+// There is one reader, and the whole disk for it.
+constexpr int kThreads = 8;
+
 class LocalShardSource final : public ShardSource {
  public:
   LocalShardSource(const std::string& dir, std::unique_ptr<Shard> shard)
@@ -41,6 +44,7 @@ class LocalShardSource final : public ShardSource {
     Shard::ScanOptions options;
     options.split = request.split;
     options.order_seed = request.order_seed;
+    options.threads = kThreads;
     options.traces = request.traces;
     if (request.after_trace != nullptr) {
       options.after.emplace();

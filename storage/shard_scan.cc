@@ -22,8 +22,8 @@
 namespace kvp {
 namespace {
 
-// What a scan reads ahead.
-constexpr int64_t kAheadBytes = int64_t{4} << 20;
+// What a scan reads ahead for each of its threads.
+constexpr int64_t kAheadBytes = int64_t{1} << 20;
 
 }  // namespace
 
@@ -155,7 +155,8 @@ absl::Status Shard::ScanHead(HeadId head, const ScanOptions& options,
       next_token = int64_t{entry.first_token} + entry.tokens;
       if (!wanted(key)) continue;
       fetcher.Ask({entry.epoch, key}, entry.encoded_bytes);
-      while (fetcher.outstanding() > 1 && fetcher.outstanding_bytes() > kAheadBytes) {
+      while (fetcher.outstanding() > 1 &&
+             fetcher.outstanding_bytes() > options.threads * kAheadBytes) {
         RETURN_IF_ERROR(give());
       }
     }

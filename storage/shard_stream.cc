@@ -96,6 +96,7 @@ void ShardStream::Reset() {
   absl::MutexLock lock(&mutex_);
   if (!unacknowledged_.empty()) {
     // What was sent may yet be refused: that must not become an error of what comes next.
+    reset_ = true;
     broken_ = true;
     if (context_ != nullptr) context_->TryCancel();
   }
@@ -130,10 +131,17 @@ void ShardStream::Run() {
       };
       mutex_.Await(absl::Condition(&may_connect));
       if (stopping_) return;
+      reset_ = false;
     }
     const absl::Status status = Converse();
     absl::MutexLock lock(&mutex_);
     if (stopping_) return;
+    if (reset_) {
+      greeted_ = false;
+      unreachable_since_ = absl::Now();
+      backoff = kFirstBackoff;
+      continue;
+    }
     if (greeted_) {
       greeted_ = false;
       unreachable_since_ = absl::Now();

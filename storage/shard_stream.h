@@ -138,6 +138,8 @@ class ShardStream {
   // The reconnection deadline counts from here while the shard doesn't answer.
   absl::Time unreachable_since_ ABSL_GUARDED_BY(mutex_);
   absl::Status error_ ABSL_GUARDED_BY(mutex_);
+  // Reset came during the present connection: how it ends says nothing of what is sent next.
+  bool reset_ ABSL_GUARDED_BY(mutex_) = false;
   bool stopping_ ABSL_GUARDED_BY(mutex_) = false;
   std::thread thread_;
 };

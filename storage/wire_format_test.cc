@@ -121,6 +121,9 @@ TEST(WireFormat, Reading) {
   request.set_after_block(4);
   request.set_order_seed(99);
   ExpectBytes(request, "080310011a05747261696e2210a0a1a2a3a4a5a6a7a8a9aaabacadaeaf28043063");
+  ReadHeadRequest named;
+  named.add_trace_ids(absl::HexStringToBytes(kTraceId));
+  ExpectBytes(named, "3a10a0a1a2a3a4a5a6a7a8a9aaabacadaeaf");
   ReadHeadResponse response;
   response.add_blocks("KVPB");
   BlockPosition position;

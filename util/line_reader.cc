@@ -16,6 +16,8 @@ namespace kvp {
 namespace {
 
 constexpr size_t kBufferBytes = 1 << 18;
+// A small compressed file may hold a line that no memory does.
+constexpr size_t kMaxLineBytes = size_t{64} << 20;
 
 struct CloseGzip {
   void operator()(gzFile_s* file) const { gzclose(file); }
@@ -72,6 +74,10 @@ absl::Status ForEachLine(
       RETURN_IF_ERROR(end_line());
     }
     line.append(rest.data(), rest.size());
+    if (line.size() > kMaxLineBytes) {
+      return absl::InvalidArgumentError(
+          absl::StrCat(path, ":", number, ": the line has more than ", kMaxLineBytes, " bytes"));
+    }
   }
   // Also after a clean end: a file cut short ends so, with an error noted.
   RETURN_IF_ERROR(ReadError(file.get(), path));

@@ -17,8 +17,8 @@ namespace kvp {
 // line at a time is in memory.
 //
 // Stops at the first error of `visit` and returns it. NOT_FOUND or UNAVAILABLE where the file can't
-// be opened or read, INVALID_ARGUMENT where it is compressed and damaged or cut short; with the
-// path in the message.
+// be opened or read, INVALID_ARGUMENT where it is compressed and damaged or cut short, or a line
+// has more than 64 MiB; with the path in the message.
 absl::Status ForEachLine(
     const std::string& path,
     const std::function<absl::Status(absl::string_view line, int64_t number)>& visit);

@@ -100,5 +100,13 @@ TEST(LineReaderTest, StopsAtTheVisitorsError) {
   EXPECT_EQ(visited, 2);
 }
 
+TEST(ForEachLineTest, ALineThatNoMemoryHoldsIsRefused) {
+  // 65 MiB without a line's end, in 65 KiB.
+  const std::string path = PathOf("long.gz");
+  ASSERT_OK(WriteFileAtomically(path, {Gzip(std::string(size_t{65} << 20, 'a'))}));
+  EXPECT_THAT(LinesOf(path), StatusIs(absl::StatusCode::kInvalidArgument,
+                                      AllOf(HasSubstr("long.gz:1"), HasSubstr("the line"))));
+}
+
 }  // namespace
 }  // namespace kvp

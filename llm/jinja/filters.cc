@@ -9,6 +9,7 @@
 #include "absl/strings/str_cat.h"
 #include "llm/jinja/functions.h"
 #include "llm/jinja/methods.h"
+#include "util/json_text.h"
 #include "util/status_macros.h"
 
 namespace kvp::jinja {
@@ -16,6 +17,7 @@ namespace {
 
 constexpr int64_t kMaxRange = 100'000;  // as Jinja's sandbox has it
 constexpr int64_t kMaxIndent = 1000;
+constexpr size_t kMaxShownBytes = 1000;
 
 using Filter = absl::StatusOr<Value> (*)(const Value& value, const Arguments& arguments);
 using Test = bool (*)(const Value& value);
@@ -42,6 +44,8 @@ absl::StatusOr<Value> TrimFilter(const Value& value, const Arguments& arguments)
 }
 
 absl::StatusOr<Value> LengthFilter(const Value& value, const Arguments& arguments) {
+  if (const auto* text = value.As<std::string>()) return CharacterCount(*text);
+  if (const List* list = value.AsList()) return static_cast<int64_t>(list->size());
   ASSIGN_OR_RETURN(const List members, Members(value));
   return static_cast<int64_t>(members.size());
 }
@@ -80,12 +84,20 @@ absl::StatusOr<Value> DefaultFilter(const Value& value, const Arguments& argumen
   return otherwise == nullptr ? Value("") : *otherwise;
 }
 
+// Under another name where it is undefined.
+absl::StatusOr<Value> OrUndefined(absl::StatusOr<Value> value, const char* name) {
+  if (value.ok() && value->is_undefined()) return Value(Undefined{name});
+  return value;
+}
+
 absl::StatusOr<Value> FirstFilter(const Value& value, const Arguments& arguments) {
+  if (value.is_string()) return OrUndefined(Subscript(value, int64_t{0}), "first");
   ASSIGN_OR_RETURN(const List members, Members(value));
   return members.empty() ? Value(Undefined{"first"}) : members.front();
 }
 
 absl::StatusOr<Value> LastFilter(const Value& value, const Arguments& arguments) {
+  if (value.is_string()) return OrUndefined(Subscript(value, int64_t{-1}), "last");
   ASSIGN_OR_RETURN(const List members, Members(value));
   return members.empty() ? Value(Undefined{"last"}) : members.back();
 }
@@ -112,16 +124,25 @@ absl::StatusOr<Value> ReplaceFilter(const Value& value, const Arguments& argumen
   return text;
 }
 
+absl::StatusOr<Value> Truncated(double number) {
+  // The negation also takes what is no number.
+  if (!(std::abs(number) < 0x1p63)) return absl::InvalidArgumentError("a number is too large");
+  return static_cast<int64_t>(number);
+}
+
 absl::StatusOr<Value> IntFilter(const Value& value, const Arguments& arguments) {
   const Value* otherwise = Find(arguments, 0, "default");
-  if (value.is_number()) return static_cast<int64_t>(std::trunc(value.Number()));
+  if (value.As<int64_t>()) return value;
+  if (value.is_number()) return Truncated(value.Number());
   int64_t integer;
   if (value.is_string() && absl::SimpleAtoi(*value.As<std::string>(), &integer)) return integer;
   return otherwise == nullptr ? Value(int64_t{0}) : *otherwise;
 }
 
 absl::StatusOr<Value> AbsFilter(const Value& value, const Arguments& arguments) {
-  if (const auto* integer = value.As<int64_t>()) return std::abs(*integer);
+  if (const auto* integer = value.As<int64_t>()) {
+    return *integer < 0 ? ApplyOperator("-", int64_t{0}, *integer) : value;
+  }
   return std::abs(value.Number());
 }
 
@@ -148,6 +169,7 @@ absl::StatusOr<Value> IndentFilter(const Value& value, const Arguments& argument
     if (!is_first) result += '\n';
     if (is_indented) result.append(spaces, ' ');
     result.append(text, begin, end - begin);
+    RETURN_IF_ERROR(CheckValueBytes(result.size()));
     begin = end + 1;
   }
   return result;
@@ -183,8 +205,12 @@ absl::StatusOr<Value> MapFilter(const Value& value, const Arguments& arguments) 
     return Value(std::move(members));
   }
   ASSIGN_OR_RETURN(const std::string filter, String(arguments, 0, "filter"));
+  const Arguments rest = Behind(arguments, 1);
+  Extent extent;
   for (Value& member : members) {
-    ASSIGN_OR_RETURN(member, ApplyFilter(filter, member, Behind(arguments, 1)));
+    ASSIGN_OR_RETURN(member, ApplyFilter(filter, member, rest));
+    extent.Add(member.extent());
+    RETURN_IF_ERROR(CheckValueBytes(extent.weight));
   }
   return Value(std::move(members));
 }
@@ -344,13 +370,16 @@ Dict GlobalFunctions() {
                   return Value(arguments.named);
                 }));
   functions.Set("namespace", Function([](const Arguments& arguments) -> absl::StatusOr<Value> {
-                  return Namespace{std::make_shared<Dict>(arguments.named)};
+                  if (!Value(arguments.named).extent().is_plain) {
+                    return absl::UnimplementedError("functions and namespaces in namespaces");
+                  }
+                  return Value(Namespace{std::make_shared<Dict>(arguments.named)});
                 }));
-  functions.Set("raise_exception",
-                Function([](const Arguments& arguments) -> absl::StatusOr<Value> {
-                  return absl::InvalidArgumentError(
-                      arguments.positional.empty() ? "" : arguments.positional[0].Text());
-                }));
+  functions.Set(
+      "raise_exception", Function([](const Arguments& arguments) -> absl::StatusOr<Value> {
+        if (arguments.positional.empty()) return absl::InvalidArgumentError("");
+        return absl::InvalidArgumentError(Excerpt(arguments.positional[0].Text(), kMaxShownBytes));
+      }));
   return functions;
 }
 

@@ -1,10 +1,13 @@
 #include "llm/jinja/methods.h"
 
+#include <string.h>
+
 #include <algorithm>
 #include <limits>
 #include <utility>
 
 #include "absl/container/flat_hash_map.h"
+#include "absl/container/flat_hash_set.h"
 #include "absl/status/status.h"
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
@@ -64,11 +67,17 @@ absl::StatusOr<Value> StripMethod(const std::string& text, const Arguments& argu
   return Strip(text, characters, left, right);
 }
 
+absl::Status CheckMemberCount(const List& members) {
+  if (members.size() < kMaxMembers) return absl::OkStatus();
+  return absl::ResourceExhaustedError("a list gets too long");
+}
+
 // At white space, without empty parts.
-List SplitAtSpace(absl::string_view text, int64_t most) {
+absl::StatusOr<Value> SplitAtSpace(absl::string_view text, int64_t most) {
   List parts;
   text = StripLeft(text);
   while (!text.empty() && (most < 0 || static_cast<int64_t>(parts.size()) < most)) {
+    RETURN_IF_ERROR(CheckMemberCount(parts));
     size_t end = 0;
     while (end < text.size()) {
       const Utf8Character character = FirstCharacter(text.substr(end));
@@ -79,7 +88,7 @@ List SplitAtSpace(absl::string_view text, int64_t most) {
     text = StripLeft(text.substr(end));
   }
   if (!text.empty()) parts.emplace_back(StripRight(text));
-  return parts;
+  return Value(std::move(parts));
 }
 
 absl::StatusOr<Value> SplitMethod(const std::string& text, const Arguments& arguments) {
@@ -87,13 +96,14 @@ absl::StatusOr<Value> SplitMethod(const std::string& text, const Arguments& argu
   const std::string* separator = OptionalString(arguments, 0, status);
   RETURN_IF_ERROR(status);
   ASSIGN_OR_RETURN(int64_t most, IntegerOr(arguments, 1, -1));
-  if (separator == nullptr) return Value(SplitAtSpace(text, most));
+  if (separator == nullptr) return SplitAtSpace(text, most);
   if (separator->empty()) return absl::InvalidArgumentError("split needs a separator");
   List parts;
   absl::string_view rest = text;
   for (; most != 0; --most) {
-    const size_t at = rest.find(*separator);
+    const size_t at = FindText(rest, *separator);
     if (at == absl::string_view::npos) break;
+    RETURN_IF_ERROR(CheckMemberCount(parts));
     parts.emplace_back(rest.substr(0, at));
     rest.remove_prefix(at + separator->size());
   }
@@ -147,8 +157,8 @@ absl::StatusOr<Value> CountMethod(const std::string& text, const Arguments& argu
   ASSIGN_OR_RETURN(const std::string part, RequiredString(arguments, 0));
   if (part.empty()) return absl::InvalidArgumentError("count needs a string that isn't empty");
   int64_t count = 0;
-  for (size_t at = text.find(part); at != std::string::npos;
-       at = text.find(part, at + part.size())) {
+  for (size_t at = FindText(text, part); at != std::string::npos;
+       at = FindText(text, part, at + part.size())) {
     ++count;
   }
   return count;
@@ -156,10 +166,9 @@ absl::StatusOr<Value> CountMethod(const std::string& text, const Arguments& argu
 
 absl::StatusOr<Value> FindStringMethod(const std::string& text, const Arguments& arguments) {
   ASSIGN_OR_RETURN(const std::string part, RequiredString(arguments, 0));
-  const size_t at = text.find(part);
+  const size_t at = FindText(text, part);
   if (at == std::string::npos) return int64_t{-1};
-  ASSIGN_OR_RETURN(const List before, Members(text.substr(0, at)));
-  return static_cast<int64_t>(before.size());
+  return CharacterCount(absl::string_view(text).substr(0, at));
 }
 
 const absl::flat_hash_map<absl::string_view, StringMethod>& StringMethods() {
@@ -183,10 +192,12 @@ const absl::flat_hash_map<absl::string_view, StringMethod>& StringMethods() {
 }
 
 Value DictMethod(const Value& value, const std::string& name) {
-  const auto over = [value](List (*list)(const Dict&)) {
-    return Function([value, list](const Arguments&) -> absl::StatusOr<Value> {
-      return Value(list(*value.AsDict()));
-    });
+  const int64_t bytes = value.extent().copying;
+  const auto over = [&](List (*list)(const Dict&)) {
+    return Value(Function([value, list](const Arguments&) -> absl::StatusOr<Value> {
+                   return Value(list(*value.AsDict()));
+                 }),
+                 bytes);
   };
   if (name == "items") return over(Items);
   if (name == "keys") {
@@ -204,11 +215,12 @@ Value DictMethod(const Value& value, const std::string& name) {
     });
   }
   if (name != "get") return Undefined{name};
-  return Function([value](const Arguments& arguments) -> absl::StatusOr<Value> {
+  const auto get = [value](const Arguments& arguments) -> absl::StatusOr<Value> {
     ASSIGN_OR_RETURN(const std::string key, RequiredString(arguments, 0));
     if (const Value* found = value.AsDict()->Find(key)) return *found;
     return arguments.positional.size() > 1 ? arguments.positional[1] : Value(None{});
-  });
+  };
+  return Value(Function(get), bytes);
 }
 
 }  // namespace
@@ -219,13 +231,21 @@ Value FindMethod(const Value& value, const std::string& name) {
   if (text == nullptr) return Undefined{name};
   const auto found = StringMethods().find(name);
   if (found == StringMethods().end()) return Undefined{name};
-  return Function([text = *text, method = found->second,
-                   name](const Arguments& arguments) -> absl::StatusOr<Value> {
+  const auto call = [text = *text, method = found->second,
+                     name](const Arguments& arguments) -> absl::StatusOr<Value> {
     if (!arguments.named.items().empty()) {
       return absl::UnimplementedError(absl::StrCat(name, " with named arguments isn't supported"));
     }
     return method(text, arguments);
-  });
+  };
+  return Value(Function(call), static_cast<int64_t>(text->size()));
+}
+
+size_t FindText(absl::string_view text, absl::string_view part, size_t begin) {
+  const absl::string_view rest = text.substr(begin);
+  const void* found = memmem(rest.data(), rest.size(), part.data(), part.size());
+  if (found == nullptr) return absl::string_view::npos;
+  return static_cast<const char*>(found) - text.data();
 }
 
 std::string Strip(absl::string_view text, const std::string* characters, bool left, bool right) {
@@ -234,9 +254,13 @@ std::string Strip(absl::string_view text, const std::string* characters, bool le
     if (right) text = StripRight(text);
     return std::string(text);
   }
-  const auto belongs = [&](absl::string_view character) {
-    return absl::StrContains(*characters, character);
-  };
+  absl::flat_hash_set<absl::string_view> stripped;
+  for (absl::string_view rest = *characters; !rest.empty();) {
+    const size_t bytes = FirstCharacter(rest).bytes;
+    stripped.insert(rest.substr(0, bytes));
+    rest.remove_prefix(bytes);
+  }
+  const auto belongs = [&](absl::string_view character) { return stripped.contains(character); };
   while (left && !text.empty()) {
     const size_t bytes = FirstCharacter(text).bytes;
     if (!belongs(text.substr(0, bytes))) break;
@@ -276,9 +300,10 @@ absl::StatusOr<std::string> Replaced(absl::string_view text, absl::string_view f
   if (from.empty()) return absl::InvalidArgumentError("replace needs a string that isn't empty");
   std::string result;
   for (; count != 0; --count) {
-    const size_t at = text.find(from);
+    const size_t at = FindText(text, from);
     if (at == absl::string_view::npos) break;
     absl::StrAppend(&result, text.substr(0, at), to);
+    RETURN_IF_ERROR(CheckValueBytes(result.size()));
     text.remove_prefix(at + from.size());
   }
   absl::StrAppend(&result, text);
@@ -290,6 +315,7 @@ absl::StatusOr<std::string> Joined(const Value& list, absl::string_view separato
   std::string result;
   for (size_t i = 0; i < members.size(); ++i) {
     absl::StrAppend(&result, i == 0 ? "" : separator, members[i].Text());
+    RETURN_IF_ERROR(CheckValueBytes(result.size()));
   }
   return result;
 }

@@ -6,10 +6,11 @@
 #include <optional>
 
 #include "absl/status/status.h"
-#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "llm/jinja/functions.h"
 #include "llm/jinja/methods.h"
+#include "llm/utf8.h"
+#include "util/json_text.h"
 #include "util/status_macros.h"
 
 namespace kvp::jinja {
@@ -17,6 +18,7 @@ namespace {
 
 // Of a string or list that an operator makes.
 constexpr int64_t kMaxRepeated = int64_t{1} << 24;
+constexpr size_t kMaxShownBytes = 100;
 
 absl::Status WrongTypes(const std::string& name, const Value& left, const Value& right) {
   return absl::InvalidArgumentError(absl::StrCat("operator ", name, " doesn't take ",
@@ -26,7 +28,7 @@ absl::Status WrongTypes(const std::string& name, const Value& left, const Value&
 absl::StatusOr<bool> Contains(const Value& container, const Value& value) {
   if (const auto* text = container.As<std::string>()) {
     if (!value.is_string()) return WrongTypes("in", value, container);
-    return absl::StrContains(*text, *value.As<std::string>());
+    return FindText(*text, *value.As<std::string>()) != absl::string_view::npos;
   }
   if (const Dict* dict = container.AsDict()) {
     return value.is_string() && dict->Find(*value.As<std::string>()) != nullptr;
@@ -105,6 +107,20 @@ absl::StatusOr<Value> Repeated(const std::string& text, int64_t count) {
   return result;
 }
 
+// Members of a list, or characters of a string.
+int64_t SizeOf(const Value& value) {
+  const auto* text = value.As<std::string>();
+  return text != nullptr ? CharacterCount(*text) : static_cast<int64_t>(value.AsList()->size());
+}
+
+// The text's characters [begin, end), which it has.
+absl::string_view Characters(absl::string_view text, int64_t begin, int64_t end) {
+  for (int64_t i = 0; i < begin; ++i) text.remove_prefix(FirstCharacter(text).bytes);
+  size_t bytes = 0;
+  for (int64_t i = begin; i < end; ++i) bytes += FirstCharacter(text.substr(bytes)).bytes;
+  return text.substr(0, bytes);
+}
+
 // A bound of a slice over `size` members, as Python clips it.
 int64_t Clipped(int64_t bound, int64_t size, int64_t low, int64_t high) {
   if (bound < 0) bound += size;
@@ -161,25 +177,22 @@ absl::StatusOr<Value> Subscript(const Value& value, const Value& index) {
     if (const Dict* dict = value.AsDict()) {
       if (const Value* found = dict->Find(*name)) return *found;
     }
-    return Member(value, *name);
+    return Member(value, Excerpt(*name, kMaxShownBytes));
   }
   if (value.is_undefined()) {
     return absl::InvalidArgumentError(
         absl::StrCat("\"", value.As<Undefined>()->name, "\" is undefined"));
   }
   const auto* place = index.As<int64_t>();
-  if (place == nullptr || (value.AsList() == nullptr && !value.is_string())) {
-    return Undefined{index.Text()};
-  }
-  List characters;
-  if (value.is_string()) {
-    ASSIGN_OR_RETURN(characters, Members(value));
-  }
-  const List& members = value.is_string() ? characters : *value.AsList();
-  const int64_t size = static_cast<int64_t>(members.size());
+  const Value missing = Undefined{Excerpt(index.Text(), kMaxShownBytes)};
+  const List* list = value.AsList();
+  const auto* text = value.As<std::string>();
+  if (place == nullptr || (list == nullptr && text == nullptr)) return missing;
+  const int64_t size = SizeOf(value);
   const int64_t at = *place < 0 ? *place + size : *place;
-  if (at < 0 || at >= size) return Undefined{index.Text()};
-  return members[at];
+  if (at < 0 || at >= size) return missing;
+  if (list != nullptr) return (*list)[at];
+  return Characters(*text, at, at + 1);
 }
 
 absl::StatusOr<Value> Slice(const Value& value, const Value& begin, const Value& end,
@@ -195,23 +208,25 @@ absl::StatusOr<Value> Slice(const Value& value, const Value& begin, const Value&
   }
   const int64_t stride = step.is_none() ? 1 : *step.As<int64_t>();
   if (stride == 0) return absl::InvalidArgumentError("a slice's step must not be 0");
-  ASSIGN_OR_RETURN(const List members, Members(value));
-  const int64_t size = static_cast<int64_t>(members.size());
+  const auto* text = value.As<std::string>();
+  const int64_t size = SizeOf(value);
   const int64_t low = stride > 0 ? 0 : -1;
   const int64_t high = stride > 0 ? size : size - 1;
   const int64_t first =
       begin.is_none() ? (stride > 0 ? low : high) : Clipped(*begin.As<int64_t>(), size, low, high);
   const int64_t last =
       end.is_none() ? (stride > 0 ? high : low) : Clipped(*end.As<int64_t>(), size, low, high);
+  if (text != nullptr && stride == 1) return Characters(*text, first, std::max(first, last));
+  ASSIGN_OR_RETURN(const List members, Members(value));
   List chosen;
   for (int64_t i = first; stride > 0 ? i < last : i > last; i += stride) {
     chosen.push_back(members[i]);
-    if (std::abs(stride) > size) break;  // the next one would overflow
+    if (stride > size || stride < -size) break;  // the next one would overflow
   }
-  if (!value.is_string()) return Value(std::move(chosen));
-  std::string text;
-  for (const Value& character : chosen) text += character.Text();
-  return text;
+  if (text == nullptr) return Value(std::move(chosen));
+  std::string result;
+  for (const Value& character : chosen) result += character.Text();
+  return result;
 }
 
 }  // namespace kvp::jinja

@@ -5,6 +5,7 @@
 
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
+#include "llm/jinja/budget.h"
 #include "llm/jinja/functions.h"
 #include "llm/jinja/syntax.h"
 #include "llm/jinja/value.h"
@@ -13,16 +14,13 @@
 namespace kvp::jinja {
 namespace {
 
-// Far above what a conversation takes: a template that loops for ever ends.
-constexpr int64_t kMaxSteps = 5'000'000;
-constexpr size_t kMaxOutputBytes = size_t{256} << 20;
-// Of statements and calls within each other.
+// Of statements and calls within each other, and of expressions: each takes stack.
 constexpr int kMaxDepth = 200;
-
+constexpr int kMaxExpressionDepth = 1000;
 // One rendering of a template.
 class Renderer {
  public:
-  explicit Renderer(const nlohmann::json& variables) {
+  Renderer(int64_t max_work_bytes, const nlohmann::json& variables) : budget_(max_work_bytes) {
     scopes_.push_back(GlobalFunctions());
     Dict& outermost = scopes_.emplace_back();
     for (const auto& [name, value] : variables.items()) outermost.Set(name, Value::FromJson(value));
@@ -39,11 +37,6 @@ class Renderer {
   // How a statement ends.
   enum class Flow { kOn, kBreak, kContinue };
 
-  absl::Status Step() {
-    if (++steps_ > kMaxSteps) return absl::ResourceExhaustedError("the template takes too long");
-    return absl::OkStatus();
-  }
-
   static absl::Status AtLine(int line, const absl::Status& status) {
     return absl::Status(status.code(), absl::StrCat("line ", line, ": ", status.message()));
   }
@@ -54,9 +47,6 @@ class Renderer {
     Flow flow = Flow::kOn;
     for (const Statement& statement : statements) {
       ASSIGN_OR_RETURN(flow, RunOne(statement, output));
-      if (output.size() > kMaxOutputBytes) {
-        return absl::ResourceExhaustedError("the text gets too long");
-      }
       if (flow != Flow::kOn) break;
     }
     --depth_;
@@ -64,13 +54,15 @@ class Renderer {
   }
 
   absl::StatusOr<Flow> RunOne(const Statement& statement, std::string& output) {
-    RETURN_IF_ERROR(Step());
+    RETURN_IF_ERROR(budget_.TakeStep());
     switch (statement.kind) {
       case Statement::Kind::kText:
+        RETURN_IF_ERROR(budget_.Take(static_cast<int64_t>(statement.text.size())));
         output += statement.text;
         return Flow::kOn;
       case Statement::Kind::kPrint: {
         ASSIGN_OR_RETURN(const Value value, Evaluate(*statement.expression));
+        RETURN_IF_ERROR(budget_.TakeText(value));
         output += value.Text();
         return Flow::kOn;
       }
@@ -84,6 +76,7 @@ class Renderer {
         RETURN_IF_ERROR(RunSet(statement));
         return Flow::kOn;
       case Statement::Kind::kMacro:
+        budget_.TakeNames(scopes_.back().items().size());
         scopes_.back().Set(statement.names[0], MacroFunction(statement));
         return Flow::kOn;
       case Statement::Kind::kBlock:
@@ -98,11 +91,12 @@ class Renderer {
 
   // Sets the names of a for or a set: one, or one for each member.
   absl::Status Assign(const Statement& statement, const Value& value) {
+    budget_.TakeNames(scopes_.back().items().size() * statement.names.size());
     if (statement.names.size() == 1) {
       scopes_.back().Set(statement.names[0], value);
       return absl::OkStatus();
     }
-    ASSIGN_OR_RETURN(const List members, Members(value));
+    ASSIGN_OR_RETURN(const List members, TakenMembers(value));
     if (members.size() != statement.names.size()) {
       return AtLine(statement.line,
                     absl::InvalidArgumentError(absl::StrCat(members.size(), " values for ",
@@ -112,13 +106,19 @@ class Renderer {
     return absl::OkStatus();
   }
 
+  absl::StatusOr<List> TakenMembers(const Value& value) {
+    RETURN_IF_ERROR(budget_.TakeMembers(value));
+    return Members(value);
+  }
+
   absl::StatusOr<List> ChosenMembers(const Statement& statement) {
     ASSIGN_OR_RETURN(const Value value, Evaluate(*statement.expression));
-    absl::StatusOr<List> members = Members(value);
+    absl::StatusOr<List> members = TakenMembers(value);
     if (!members.ok()) return AtLine(statement.line, members.status());
     if (statement.condition == nullptr) return members;
     List chosen;
     for (const Value& member : *members) {
+      RETURN_IF_ERROR(budget_.TakeCopied(member));
       scopes_.emplace_back();
       RETURN_IF_ERROR(Assign(statement, member));
       ASSIGN_OR_RETURN(const Value condition, Evaluate(*statement.condition));
@@ -148,7 +148,9 @@ class Renderer {
   absl::StatusOr<Flow> RunFor(const Statement& statement, std::string& output) {
     ASSIGN_OR_RETURN(const List members, ChosenMembers(statement));
     for (size_t i = 0; i < members.size(); ++i) {
-      RETURN_IF_ERROR(Step());
+      RETURN_IF_ERROR(budget_.TakeStep());
+      // Each is the last, the present and the next one in turn.
+      for (int copy = 0; copy < 3; ++copy) RETURN_IF_ERROR(budget_.TakeCopied(members[i]));
       // What a turn sets, the next one and what follows don't see.
       scopes_.emplace_back();
       scopes_.back().Set("loop", LoopOf(members, i));
@@ -177,7 +179,12 @@ class Renderer {
       return AtLine(statement.line, absl::InvalidArgumentError(absl::StrCat(
                                         "\"", statement.names[0], "\" is no namespace")));
     }
-    space.As<Namespace>()->members->Set(statement.member, std::move(value));
+    if (!value.extent().is_plain) {
+      return absl::UnimplementedError("functions and namespaces in namespaces");
+    }
+    Dict& members = *space.As<Namespace>()->members;
+    budget_.TakeNames(members.items().size());
+    members.Set(statement.member, std::move(value));
     return absl::OkStatus();
   }
 
@@ -198,6 +205,7 @@ class Renderer {
   }
 
   absl::StatusOr<Value> RunMacro(const Statement& statement, const Arguments& arguments) {
+    budget_.TakeNames(statement.parameters.size() * statement.parameters.size());
     for (size_t i = 0; i < statement.parameters.size(); ++i) {
       const auto& [name, otherwise] = statement.parameters[i];
       Value value = Undefined{name};
@@ -216,20 +224,35 @@ class Renderer {
     return text;
   }
 
-  Value Find(const std::string& name) const {
+  Value Find(const std::string& name) {
     for (auto scope = scopes_.rbegin(); scope != scopes_.rend(); ++scope) {
+      budget_.TakeNames(1 + scope->items().size());
       if (const Value* value = scope->Find(name)) return *value;
     }
     return Undefined{name};
   }
 
   absl::StatusOr<Value> Evaluate(const Expression& expression) {
-    RETURN_IF_ERROR(Step());
+    if (expression_depth_ == kMaxExpressionDepth) {
+      return absl::InvalidArgumentError("expressions are nested too deeply");
+    }
+    ++expression_depth_;
+    RETURN_IF_ERROR(budget_.TakeStep());
+    absl::StatusOr<Value> value = EvaluateOne(expression);
+    --expression_depth_;
+    return value;
+  }
+
+  absl::StatusOr<Value> EvaluateOne(const Expression& expression) {
     switch (expression.kind) {
       case Expression::Kind::kLiteral:
+        RETURN_IF_ERROR(budget_.TakeCopied(expression.value));
         return expression.value;
-      case Expression::Kind::kName:
-        return Find(expression.name);
+      case Expression::Kind::kName: {
+        Value value = Find(expression.name);
+        RETURN_IF_ERROR(budget_.TakeCopied(value));
+        return value;
+      }
       case Expression::Kind::kBinary:
         return EvaluateBinary(expression);
       case Expression::Kind::kConditional:
@@ -266,23 +289,26 @@ class Renderer {
       return Evaluate(*expression.operands[1]);
     }
     ASSIGN_OR_RETURN(const Value right, Evaluate(*expression.operands[1]));
+    RETURN_IF_ERROR(budget_.TakeOperator(expression.name, left, right));
     absl::StatusOr<Value> result = ApplyOperator(expression.name, left, right);
-    return result.ok() ? result : AtLine(expression.line, result.status());
+    const absl::Status status = result.ok() ? budget_.TakeMade(*result) : result.status();
+    if (!status.ok()) return AtLine(expression.line, status);
+    return result;
   }
 
   absl::StatusOr<Value> EvaluateWith(const Expression& expression, List operands) {
     using Kind = Expression::Kind;
     switch (expression.kind) {
       case Kind::kList:
-        return Value(std::move(operands));
+        return Made(Value(std::move(operands)));
       case Kind::kDict:
-        return DictOf(operands);
+        return Made(DictOf(operands));
       case Kind::kMember:
-        return Member(operands[0], expression.name);
+        return Copied(operands[0], Member(operands[0], expression.name));
       case Kind::kSubscript:
-        return Subscript(operands[0], operands[1]);
+        return Copied(operands[0], Subscript(operands[0], operands[1]));
       case Kind::kSlice:
-        return Slice(operands[0], operands[1], operands[2], operands[3]);
+        return EvaluateSlice(operands);
       case Kind::kUnary:
         if (expression.name == "not") return !operands[0].IsTrue();
         if (!operands[0].is_number()) {
@@ -300,10 +326,34 @@ class Renderer {
       arguments.named.Set(name, std::move(argument));
     }
     if (expression.kind == Kind::kFilter) {
-      return ApplyFilter(expression.name, operands[0], arguments);
+      RETURN_IF_ERROR(budget_.TakeFilter(expression.name, operands[0], arguments));
+      return Made(ApplyFilter(expression.name, operands[0], arguments));
     }
-    if (expression.kind == Kind::kTest) return ApplyTest(expression.name, operands[0], arguments);
-    return Call(operands[0], arguments);
+    if (expression.kind == Kind::kTest) {
+      RETURN_IF_ERROR(budget_.TakeTest(operands[0], arguments));
+      return ApplyTest(expression.name, operands[0], arguments);
+    }
+    RETURN_IF_ERROR(budget_.TakeCall(operands[0], arguments));
+    return Made(Call(operands[0], arguments));
+  }
+
+  absl::StatusOr<Value> Made(absl::StatusOr<Value> value) {
+    if (value.ok()) RETURN_IF_ERROR(budget_.TakeMade(*value));
+    return value;
+  }
+
+  // A member of `container`.
+  absl::StatusOr<Value> Copied(const Value& container, absl::StatusOr<Value> value) {
+    RETURN_IF_ERROR(budget_.TakeCopied(container));
+    if (value.ok()) RETURN_IF_ERROR(budget_.TakeCopied(*value));
+    return value;
+  }
+
+  absl::StatusOr<Value> EvaluateSlice(const List& operands) {
+    const bool is_scanned = operands[0].is_string() && operands[3].is_none();
+    RETURN_IF_ERROR(is_scanned ? budget_.TakeCopied(operands[0])
+                               : budget_.TakeMembers(operands[0]));
+    return Made(Slice(operands[0], operands[1], operands[2], operands[3]));
   }
 
   static absl::StatusOr<Value> DictOf(const List& operands) {
@@ -330,16 +380,18 @@ class Renderer {
 
   // From the outermost on: functions, the variables given and set, then one for each loop's turn.
   std::vector<Dict> scopes_;
-  int64_t steps_ = 0;
+  Budget budget_;
   int depth_ = 0;
+  int expression_depth_ = 0;
 };
 
 class ParsedTemplate : public Template {
  public:
   explicit ParsedTemplate(Statements statements) : statements_(std::move(statements)) {}
 
-  absl::StatusOr<std::string> Render(const nlohmann::json& variables) const override {
-    return Renderer(variables).Render(statements_);
+  absl::StatusOr<std::string> RenderWithin(int64_t max_work_bytes,
+                                           const nlohmann::json& variables) const override {
+    return Renderer(max_work_bytes, variables).Render(statements_);
   }
 
  private:

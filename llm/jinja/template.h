@@ -10,6 +10,7 @@
 #ifndef KVP_LLM_JINJA_TEMPLATE_H_
 #define KVP_LLM_JINJA_TEMPLATE_H_
 
+#include <cstdint>
 #include <memory>
 #include <string>
 
@@ -30,8 +31,18 @@ class Template {
 
   // The text, with the members of the object `variables` as variables. INVALID_ARGUMENT for what
   // the template refuses or gets wrong, UNIMPLEMENTED for what isn't supported, RESOURCE_EXHAUSTED
-  // where it takes too many steps or gets too long.
-  virtual absl::StatusOr<std::string> Render(const nlohmann::json& variables) const = 0;
+  // where it takes too many steps or too much memory.
+  absl::StatusOr<std::string> Render(const nlohmann::json& variables) const {
+    return RenderWithin(kMaxWorkBytes, variables);
+  }
+
+  // As Render, with another limit of the work: the bytes that the rendering makes and looks at,
+  // and some for each step.
+  virtual absl::StatusOr<std::string> RenderWithin(int64_t max_work_bytes,
+                                                   const nlohmann::json& variables) const = 0;
+
+  // Hundreds of times what a conversation as long as a model's context takes.
+  static constexpr int64_t kMaxWorkBytes = int64_t{1} << 30;
 };
 
 }  // namespace kvp::jinja

@@ -224,5 +224,59 @@ TEST(TemplateTest, TemplatesThatRunAwayEnd) {
   EXPECT_THAT(Template::Parse(chain + " }}"), StatusIs(kInvalid, HasSubstr("tokens")));
 }
 
+// `statement` a hundred thousand times over, ns.x being what it makes bigger.
+absl::StatusOr<std::string> Grown(const std::string& start, const std::string& statement) {
+  return Render("{% set ns = namespace(x=" + start + ") %}{% for i in range(100000) %}" +
+                    statement + "{% endfor %}",
+                Json::object());
+}
+
+TEST(TemplateTest, ValuesThatGrowWithoutEndAreRefused) {
+  constexpr auto kExhausted = absl::StatusCode::kResourceExhausted;
+  EXPECT_THAT(Grown("'ab'", "{% set ns.x = ns.x + ns.x %}"), StatusIs(kExhausted, HasSubstr("")));
+  EXPECT_THAT(Grown("'ab'", "{% set ns.x = ns.x ~ ns.x %}"), StatusIs(kExhausted, HasSubstr("")));
+  EXPECT_THAT(Grown("[1]", "{% set ns.x = ns.x + ns.x %}"), StatusIs(kExhausted, HasSubstr("")));
+  // Small in memory, as each list has the one before twice, and huge as text.
+  EXPECT_THAT(Grown("[1]", "{% set ns.x = [ns.x, ns.x] %}"), StatusIs(kExhausted, HasSubstr("")));
+  EXPECT_THAT(Grown("[1]", "{% set ns.x = {'a': ns.x} %}"),
+              StatusIs(kExhausted, HasSubstr("deep")));
+  EXPECT_THAT(Grown("'ab'", "{% set ns.x = ns.x | replace('a', 'aab') %}"),
+              StatusIs(kExhausted, HasSubstr("")));
+  EXPECT_THAT(Grown("'ab'", "{% set ns.x = ns.x | join(ns.x) %}"),
+              StatusIs(kExhausted, HasSubstr("")));
+  EXPECT_THAT(Grown("'\n'", "{% set ns.x = ns.x | indent(1000, true, true) + ns.x %}"),
+              StatusIs(kExhausted, HasSubstr("")));
+  EXPECT_THAT(Render("{% for i in range(100000) %}{{ range(100000) | list | length }}{% endfor %}",
+                     Json::object()),
+              StatusIs(kExhausted, HasSubstr("too long")));
+  const std::string deep = "{% macro m(x) %}{{ m(x)" + [] {
+    std::string sum;
+    for (int i = 0; i < 400; ++i) sum += "+1";
+    return sum;
+  }() + " }}{% endmacro %}{{ m(1) }}";
+  EXPECT_THAT(Render(deep, Json::object()), StatusIs(kInvalid, HasSubstr("deep")));
+}
+
+TEST(TemplateTest, NothingContainsItself) {
+  for (const char* source : {"{% set ns = namespace() %}{% set ns.x = ns %}{{ ns }}",
+                             "{% set ns = namespace() %}{% set ns.x = [ns] %}{{ ns }}",
+                             "{% set ns = namespace() %}{% set ns.x = {'a': 1}.get %}",
+                             "{% set ns = namespace() %}{% set ns = namespace(x=ns) %}",
+                             "{% macro m() %}{% endmacro %}{{ [m] }}"}) {
+    EXPECT_THAT(Render(source, Json::object()), StatusIs(kUnimplemented, HasSubstr("namespaces")))
+        << source;
+  }
+}
+
+TEST(TemplateTest, WhatIsNoUtf8OrNoIntegerDoesNoHarm) {
+  EXPECT_EQ(Render("{{ {'\xff': '\xff'} | tojson }}", Json::object()).value(),
+            "{\"\uFFFD\": \"\uFFFD\"}");
+  EXPECT_THAT(Render("{{ (1.5 * 10000000000000000000.0) | int }}", Json::object()),
+              StatusIs(kInvalid, HasSubstr("too large")));
+  EXPECT_THAT(Render("{{ (-9223372036854775807 - 1) | abs }}", Json::object()),
+              StatusIs(kInvalid, HasSubstr("too large")));
+  EXPECT_EQ(Render("{{ 'abc'[::-9223372036854775807 - 1] }}", Json::object()).value(), "c");
+}
+
 }  // namespace
 }  // namespace kvp::jinja

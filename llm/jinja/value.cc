@@ -56,7 +56,58 @@ std::string Quoted(absl::string_view text) {
   return result + quote;
 }
 
+// What isn't UTF-8 becomes U+FFFD.
+std::string JsonString(const std::string& text) {
+  return nlohmann::json(text).dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
+}
+
+// Of a value beside what it refers to; of a number's text also in time.
+constexpr int64_t kValueBytes = 64;
+constexpr int64_t kFloatWeight = 512;
+constexpr size_t kMaxCharacters = size_t{4} << 20;
+// Above every limit, and with room to add.
+constexpr int64_t kMaxWeight = int64_t{1} << 50;
+
+Extent ExtentOfDict(const Dict& dict) {
+  Extent extent;
+  for (const auto& [name, value] : dict.items()) {
+    extent.Add(Value(name).extent());
+    extent.Add(value.extent());
+  }
+  return extent;
+}
+
+Extent ExtentOfList(const List& list) {
+  Extent extent;
+  for (const Value& member : list) extent.Add(member.extent());
+  return extent;
+}
+
 }  // namespace
+
+void Extent::Add(const Extent& member) {
+  // The members of a list are shared, so copying it copies their own bytes alone.
+  copying += kValueBytes + (member.depth == 0 ? member.copying : 0);
+  weight = std::min(weight + kValueBytes + member.weight, kMaxWeight);
+  depth = std::max(depth, member.depth + 1);
+  is_plain = is_plain && member.is_plain;
+}
+
+Value::Value(List value) {
+  const Extent extent = ExtentOfList(value);
+  variant_ = std::make_shared<const Measured<List>>(Measured<List>{std::move(value), extent});
+}
+
+Value::Value(Dict value) {
+  const Extent extent = ExtentOfDict(value);
+  variant_ = std::make_shared<const Measured<Dict>>(Measured<Dict>{std::move(value), extent});
+}
+
+Value::Value(Function value, int64_t bytes) {
+  const Extent extent = {bytes, bytes, 0, /*is_plain=*/false};
+  variant_ =
+      std::make_shared<const Measured<Function>>(Measured<Function>{std::move(value), extent});
+}
 
 const Value* Dict::Find(absl::string_view key) const {
   for (const auto& [name, value] : items_) {
@@ -102,19 +153,37 @@ Value Value::FromJson(const nlohmann::json& json) {
 }
 
 const List* Value::AsList() const {
-  const auto* list = As<std::shared_ptr<const List>>();
-  return list == nullptr ? nullptr : list->get();
+  const auto* list = As<Shared<List>>();
+  return list == nullptr ? nullptr : &(*list)->value;
 }
 
 const Dict* Value::AsDict() const {
   if (const auto* space = As<Namespace>()) return space->members.get();
-  const auto* dict = As<std::shared_ptr<const Dict>>();
-  return dict == nullptr ? nullptr : dict->get();
+  const auto* dict = As<Shared<Dict>>();
+  return dict == nullptr ? nullptr : &(*dict)->value;
 }
 
 const Function* Value::AsFunction() const {
-  const auto* function = As<std::shared_ptr<const Function>>();
-  return function == nullptr ? nullptr : function->get();
+  const auto* function = As<Shared<Function>>();
+  return function == nullptr ? nullptr : &(*function)->value;
+}
+
+Extent Value::extent() const {
+  if (const auto* list = As<Shared<List>>()) return (*list)->extent;
+  if (const auto* dict = As<Shared<Dict>>()) return (*dict)->extent;
+  if (const auto* function = As<Shared<Function>>()) return (*function)->extent;
+  Extent extent;
+  if (const Dict* members = AsDict()) {
+    extent = ExtentOfDict(*members);
+    extent.is_plain = false;
+    return extent;
+  }
+  if (const auto* text = As<std::string>()) extent.copying = static_cast<int64_t>(text->size());
+  if (const auto* undefined = As<Undefined>()) {
+    extent.copying = static_cast<int64_t>(undefined->name.size());
+  }
+  extent.weight = As<double>() ? kFloatWeight : extent.copying;
+  return extent;
 }
 
 bool Value::IsTrue() const {
@@ -122,7 +191,7 @@ bool Value::IsTrue() const {
   if (is_number()) return Number() != 0;
   if (const auto* text = As<std::string>()) return !text->empty();
   if (const List* list = AsList()) return !list->empty();
-  if (const auto* dict = As<std::shared_ptr<const Dict>>()) return !(*dict)->items().empty();
+  if (As<Namespace>() == nullptr && AsDict() != nullptr) return !AsDict()->items().empty();
   return true;
 }
 
@@ -166,6 +235,7 @@ absl::StatusOr<std::string> Value::ToJson(int indent) const {
 }
 
 absl::Status Value::AppendJson(int indent, int level, std::string& text) const {
+  RETURN_IF_ERROR(CheckValueBytes(text.size()));
   const auto begin_line = [&](int depth) {
     if (indent >= 0) absl::StrAppend(&text, "\n", std::string(size_t(indent) * depth, ' '));
   };
@@ -181,7 +251,7 @@ absl::Status Value::AppendJson(int indent, int level, std::string& text) const {
   } else if (const auto* boolean = As<bool>()) {
     text += *boolean ? "true" : "false";
   } else if (const auto* string = As<std::string>()) {
-    text += nlohmann::json(*string).dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
+    text += JsonString(*string);
   } else if (is_number()) {
     text += Representation();
   } else if (const List* list = AsList()) {
@@ -192,11 +262,11 @@ absl::Status Value::AppendJson(int indent, int level, std::string& text) const {
     }
     if (!is_first) begin_line(level);
     text += "]";
-  } else if (const auto* dict = As<std::shared_ptr<const Dict>>()) {
+  } else if (AsDict() != nullptr && As<Namespace>() == nullptr) {
     text += "{";
-    for (const auto& [name, member] : (*dict)->items()) {
+    for (const auto& [name, member] : AsDict()->items()) {
       begin_member();
-      absl::StrAppend(&text, nlohmann::json(name).dump(), ": ");
+      absl::StrAppend(&text, JsonString(name), ": ");
       RETURN_IF_ERROR(member.AppendJson(indent, level + 1, text));
     }
     if (!is_first) begin_line(level);
@@ -252,6 +322,9 @@ absl::StatusOr<List> Members(const Value& value) {
   if (value.is_undefined()) return members;
   if (const List* list = value.AsList()) return *list;
   if (const auto* text = value.As<std::string>()) {
+    if (text->size() > kMaxCharacters) {
+      return absl::ResourceExhaustedError("a text is too long to go through its characters");
+    }
     for (size_t i = 0; i < text->size();) {
       const size_t bytes = FirstCharacter(absl::string_view(*text).substr(i)).bytes;
       members.emplace_back(text->substr(i, bytes));
@@ -265,6 +338,17 @@ absl::StatusOr<List> Members(const Value& value) {
   }
   return absl::InvalidArgumentError(
       absl::StrCat("a value of type ", value.TypeName(), " can't be gone through"));
+}
+
+int64_t CharacterCount(absl::string_view text) {
+  int64_t count = 0;
+  for (; !text.empty(); ++count) text.remove_prefix(FirstCharacter(text).bytes);
+  return count;
+}
+
+absl::Status CheckValueBytes(int64_t bytes) {
+  if (bytes <= kMaxValueBytes) return absl::OkStatus();
+  return absl::ResourceExhaustedError("a value gets too long");
 }
 
 }  // namespace kvp::jinja

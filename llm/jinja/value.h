@@ -19,6 +19,19 @@ namespace kvp::jinja {
 
 class Value;
 
+// What a value takes, in bytes or so. Lists and dicts share their members, so a small template can
+// make a value that is huge as text.
+struct Extent {
+  int64_t copying = 0;  // of copying the members, without what they share
+  int64_t weight = 0;   // as text
+  int depth = 0;        // lists and dicts within each other
+  // Without functions and namespaces, so that nothing can come to contain itself.
+  bool is_plain = true;
+
+  // Of a list or dict to which a member is added.
+  void Add(const Extent& member);
+};
+
 // A variable that isn't there: empty as text, false as a condition.
 struct Undefined {
   std::string name;
@@ -52,9 +65,16 @@ using Function = std::function<absl::StatusOr<Value>(const Arguments& arguments)
 // Copies share lists and dicts, which never change once made.
 class Value {
  public:
-  using Variant =
-      std::variant<Undefined, None, bool, int64_t, double, std::string, std::shared_ptr<const List>,
-                   std::shared_ptr<const Dict>, Namespace, std::shared_ptr<const Function>>;
+  // A list, dict or function, and its extent.
+  template <typename T>
+  struct Measured {
+    T value;
+    Extent extent;
+  };
+  template <typename T>
+  using Shared = std::shared_ptr<const Measured<T>>;
+  using Variant = std::variant<Undefined, None, bool, int64_t, double, std::string, Shared<List>,
+                               Shared<Dict>, Namespace, Shared<Function>>;
 
   Value() : variant_(Undefined{}) {}
   Value(Undefined value) : variant_(std::move(value)) {}            // NOLINT: a conversion
@@ -65,11 +85,11 @@ class Value {
   Value(std::string value) : variant_(std::move(value)) {}          // NOLINT
   Value(absl::string_view value) : variant_(std::string(value)) {}  // NOLINT
   Value(const char* value) : variant_(std::string(value)) {}        // NOLINT
-  Value(List value) : variant_(std::make_shared<const List>(std::move(value))) {}  // NOLINT
-  Value(Dict value) : variant_(std::make_shared<const Dict>(std::move(value))) {}  // NOLINT
-  Value(Namespace value) : variant_(std::move(value)) {}                           // NOLINT
-  Value(Function value)                                                            // NOLINT
-      : variant_(std::make_shared<const Function>(std::move(value))) {}
+  Value(List value);                                                // NOLINT
+  Value(Dict value);                                                // NOLINT
+  Value(Namespace value) : variant_(std::move(value)) {}            // NOLINT
+  // `bytes`: what the function holds.
+  Value(Function value, int64_t bytes = 0);  // NOLINT
   static Value FromJson(const nlohmann::json& json);
 
   // Null where the value is of another type.
@@ -85,6 +105,8 @@ class Value {
   bool is_none() const { return As<None>() != nullptr; }
   bool is_string() const { return As<std::string>() != nullptr; }
   bool is_number() const { return As<int64_t>() || As<double>() || As<bool>(); }
+
+  Extent extent() const;
 
   // bool() of Python.
   bool IsTrue() const;
@@ -110,8 +132,17 @@ class Value {
 };
 
 // What a `for` goes through: a list's members, a string's characters, a dict's keys.
-// INVALID_ARGUMENT for what isn't iterable; nothing for what is undefined.
+// INVALID_ARGUMENT for what isn't iterable; nothing for what is undefined. RESOURCE_EXHAUSTED for
+// a string that is longer than any that is gone through character by character.
 absl::StatusOr<List> Members(const Value& value);
+// Of a string: its characters.
+int64_t CharacterCount(absl::string_view text);
+
+// Of a text or list that is made, and the members of one that is.
+constexpr int64_t kMaxValueBytes = int64_t{64} << 20;
+constexpr size_t kMaxMembers = size_t{1} << 20;
+// RESOURCE_EXHAUSTED where `bytes` are more than kMaxValueBytes.
+absl::Status CheckValueBytes(int64_t bytes);
 
 }  // namespace kvp::jinja
 

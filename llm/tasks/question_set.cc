@@ -20,6 +20,11 @@ namespace {
 using Json = nlohmann::json;
 using Question = QuestionSet::Question;
 
+// Of an article, each of which is related to every question of it, and of a question of HotpotQA;
+// the published files have about a hundred and ten.
+constexpr size_t kMaxDocuments = 1000;
+constexpr size_t kMaxAnswers = 1000;
+
 // Documents by text, numbered in the order of their texts once all are there.
 class DocumentIndex {
  public:
@@ -53,6 +58,9 @@ absl::StatusOr<std::vector<std::string>> SquadAnswers(const JsonFields& fields,
                                                       const std::string& path,
                                                       const std::string& prefix) {
   ASSIGN_OR_RETURN(const Json* answers, ObjectArray(fields, "answers"));
+  if (answers->size() > kMaxAnswers) {
+    return fields.Invalid("answers", absl::StrCat("more than ", kMaxAnswers));
+  }
   std::vector<std::string> texts;
   for (size_t i = 0; i < answers->size(); ++i) {
     const JsonFields answer((*answers)[i], path, Element(prefix, "answers", i));
@@ -68,6 +76,10 @@ absl::Status AddSquadArticle(const Json& article, const std::string& path,
                              const std::string& prefix, DocumentIndex* index, QuestionSet* set) {
   ASSIGN_OR_RETURN(const Json* paragraphs,
                    ObjectArray(JsonFields(article, path, prefix), "paragraphs"));
+  if (paragraphs->size() > kMaxDocuments) {
+    return JsonFields(article, path, prefix)
+        .Invalid("paragraphs", absl::StrCat("more than ", kMaxDocuments));
+  }
   std::vector<size_t> documents;
   const size_t first_question = set->questions.size();
   for (size_t i = 0; i < paragraphs->size(); ++i) {
@@ -122,6 +134,9 @@ absl::Status AddHotpotQuestion(const JsonFields& fields, DocumentIndex* index, Q
   const Json* context = fields.Find("context");
   if (context == nullptr || !context->is_array() || context->empty()) {
     return fields.Invalid("context", "an array is needed, with at least one document");
+  }
+  if (context->size() > kMaxDocuments) {
+    return fields.Invalid("context", absl::StrCat("more than ", kMaxDocuments, " documents"));
   }
   for (const Json& pair : *context) {
     ASSIGN_OR_RETURN(std::string document, HotpotDocument(pair, fields));

@@ -44,7 +44,7 @@ ABSL_FLAG(int64_t, sorted_file_kib, kvp::Shard::Options().sorted_file_bytes >> 1
           "As kvp serve's; a very large one sends everything through the log.");
 ABSL_FLAG(bool, direct_io, kvp::Shard::Options().direct_io, "As kvp serve's.");
 ABSL_FLAG(int64_t, block_tokens, kvp::kStoreBenchBlockTokens,
-          "Tokens of a block: 512 are half a MiB.");
+          "Tokens of a block: 512 are 272 KiB.");
 ABSL_FLAG(std::string, json, "", "Write the results to this file.");
 
 namespace kvp {

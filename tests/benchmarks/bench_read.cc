@@ -30,6 +30,8 @@
 
 ABSL_FLAG(int64_t, traces, 12, "Traces in the store, of 128 MB each.");
 ABSL_FLAG(int64_t, heads, 16, "Heads of a round, of the model's 112.");
+ABSL_FLAG(int64_t, block_tokens, kvp::kStoreBenchBlockTokens,
+          "Tokens of a block: 512 are 272 KiB.");
 ABSL_FLAG(int64_t, rounds, 3, "Rounds of each way of reading, in turn.");
 ABSL_FLAG(std::string, json, "", "Write the results to this file.");
 
@@ -85,6 +87,7 @@ class ReadBench {
     json["remote_mb_per_s"] = Median(remote);
     json["head_bytes"] = head_bytes_;
     json["traces"] = absl::GetFlag(FLAGS_traces);
+    json["block_tokens"] = absl::GetFlag(FLAGS_block_tokens);
     json["heads"] = absl::GetFlag(FLAGS_heads);
     json["rounds"] = absl::GetFlag(FLAGS_rounds);
     std::cout << absl::StreamFormat(
@@ -102,7 +105,9 @@ class ReadBench {
     options.model = StoreBenchModel();
     ASSIGN_OR_RETURN(const std::unique_ptr<TraceWriter> writer, TraceWriter::Connect(options));
     for (int64_t i = 0; i < absl::GetFlag(FLAGS_traces); ++i) {
-      RETURN_IF_ERROR(WriteStoreBenchTrace(*writer, static_cast<uint32_t>(i)));
+      RETURN_IF_ERROR(
+          WriteStoreBenchTrace(*writer, static_cast<uint32_t>(i),
+                               static_cast<int32_t>(absl::GetFlag(FLAGS_block_tokens))));
     }
     return absl::OkStatus();
   }
@@ -170,6 +175,10 @@ int main(int argc, char** argv) {
   if (absl::GetFlag(FLAGS_traces) < 1 || absl::GetFlag(FLAGS_heads) < 1 ||
       absl::GetFlag(FLAGS_heads) > 112 || absl::GetFlag(FLAGS_rounds) < 1) {
     return kvp::UsageError("--traces and --rounds must be positive, --heads from 1 to 112");
+  }
+  const int64_t block_tokens = absl::GetFlag(FLAGS_block_tokens);
+  if (block_tokens < 1 || kvp::kStoreBenchTokens % block_tokens != 0) {
+    return kvp::UsageError(absl::StrCat("--block-tokens must divide ", kvp::kStoreBenchTokens));
   }
   return kvp::ExitStatus(kvp::RunBench());
 }

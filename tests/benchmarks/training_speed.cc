@@ -14,6 +14,7 @@
 #include "trainer/head_group_tensors.h"
 #include "trainer/trace_set.h"
 #include "util/head_split.h"
+#include "util/median.h"
 #include "util/status_macros.h"
 
 namespace kvp {
@@ -21,11 +22,6 @@ namespace {
 
 constexpr int64_t kMatrixRows = 2048;
 constexpr int kMatrixRounds = 8;
-
-double Median(std::vector<double> values) {
-  std::sort(values.begin(), values.end());
-  return values[values.size() / 2];
-}
 
 double SecondsSince(absl::Time begin) { return absl::ToDoubleSeconds(absl::Now() - begin); }
 

@@ -16,6 +16,7 @@
 #include "policy/agent_file.h"
 #include "proto/ingest.pb.h"
 #include "storage/block_quantization.h"
+#include "storage/channel.h"
 #include "storage/head_block.h"
 #include "storage/key_encoding.h"
 #include "storage/test_traces.h"
@@ -122,7 +123,7 @@ class CorpusMaker {
 
   absl::Status Conversations() {
     IngestRequest hello;
-    hello.mutable_hello()->set_protocol_version(1);
+    hello.mutable_hello()->set_protocol_version(kIngestProtocolVersion);
     *hello.mutable_hello()->mutable_model() = TestModel();
     hello.mutable_hello()->set_shard_count(1);
     std::vector<IngestRequest> requests;

@@ -21,7 +21,8 @@ ABSL_FLAG(absl::optional<std::string>, agent, absl::nullopt,
 ABSL_FLAG(absl::optional<int64_t>, position_table, absl::nullopt,
           "Positions that the paper's agents know (6000); a longer trace is refused.");
 ABSL_FLAG(absl::optional<std::string>, objective, absl::nullopt,
-          "exact, log_rank, exact+log_rank, rloo, paper, regression or listwise (kvp: exact).");
+          "exact, log_rank, exact+log_rank, rloo, paper, regression or listwise (kvp: "
+          "exact+log_rank).");
 ABSL_FLAG(int64_t, permutations, 8, "Rankings that rloo draws of each context.");
 ABSL_FLAG(double, log_rank_weight, 1, "Weight of the second part of exact+log_rank.");
 ABSL_FLAG(int64_t, pairs, 0,

@@ -140,6 +140,14 @@ class TrainBench {
     json_["head_step_group_size"] = options.group_size;
     std::cout << absl::StreamFormat("matmul_efficiency %.3f: %.1f of %.1f GFLOP/s\n",
                                     useful / product, useful / 1e9, product / 1e9);
+    for (const int64_t width : {128, 256}) {
+      TrainingOptions wider = options;
+      wider.group.gradient.shape.width = width;
+      ASSIGN_OR_RETURN(const StepSpeed speed, TimeSteps(wider, *store, 8, 5));
+      const double efficiency = speed.useful_flops / MatrixProductSpeed();
+      json_[absl::StrCat("matmul_efficiency_width_", width)] = efficiency;
+      std::cout << absl::StreamFormat("matmul_efficiency of width %d: %.3f\n", width, efficiency);
+    }
     return absl::OkStatus();
   }
 

@@ -130,7 +130,7 @@ std::vector<IngestRequest> Requests(absl::string_view input) {
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   // A line for each text that isn't UTF-8 says nothing here.
-  static const auto* const quiet = google::protobuf::SetLogHandler(nullptr);
+  static const auto quiet = google::protobuf::SetLogHandler(nullptr);
   static_cast<void>(quiet);
   // Not destroyed at the end: what RocksDB needs for that may be gone before it.
   static kvp::MemoryShard* shard = nullptr;

@@ -11,7 +11,7 @@
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   // A line for each text that isn't UTF-8 says nothing here.
-  static const auto* const quiet = google::protobuf::SetLogHandler(nullptr);
+  static const auto quiet = google::protobuf::SetLogHandler(nullptr);
   static_cast<void>(quiet);
   kvp::TraceRecord record;
   if (!record.ParseFromArray(data, static_cast<int>(size))) return 0;

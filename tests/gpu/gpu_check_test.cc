@@ -25,8 +25,19 @@ TEST(ParityTest, TwoDevicesOfKindCpuComputeInABatchWhatOneComputesAlone) {
   for (const ParityResult& result : *results) {
     EXPECT_TRUE(result.ok()) << result.family << " " << result.dtype << ": logits "
                              << result.device.logits << ", K " << result.device.keys << ", V "
-                             << result.device.values << ", labels " << result.device.labels;
+                             << result.device.values << ", labels " << result.device.labels
+                             << ", captured " << result.device.captured;
   }
+}
+
+TEST(ParityTest, ACapturedTraceThatIsNotTheCpusIsWrong) {
+  ParityResult result;
+  result.dtype = "float32";
+  result.tolerance = 1e-4;
+  result.device.captured = 9e-3;
+  EXPECT_TRUE(result.ok());
+  result.device.captured = 2e-2;
+  EXPECT_FALSE(result.ok());
 }
 
 TEST(ParityTest, EachErrorAboveToleranceAndRoundingIsWrong) {

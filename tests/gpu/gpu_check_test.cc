@@ -38,6 +38,12 @@ TEST(ParityTest, ACapturedTraceThatIsNotTheCpusIsWrong) {
   EXPECT_TRUE(result.ok());
   result.device.captured = 2e-2;
   EXPECT_FALSE(result.ok());
+  // Two of bf16's roundings lie between them.
+  result.dtype = "bfloat16";
+  result.cpu.values = 1e-2;
+  EXPECT_TRUE(result.ok());
+  result.device.captured = 3e-2;
+  EXPECT_FALSE(result.ok());
 }
 
 TEST(ParityTest, EachErrorAboveToleranceAndRoundingIsWrong) {

@@ -217,7 +217,8 @@ bool ParityResult::ok() const {
       (1 + kRoundingFactor) * std::max({cpu.keys, cpu.values, cpu.labels});
   return allowed(device.logits, cpu.logits) && allowed(device.keys, cpu.keys) &&
          allowed(device.values, cpu.values) && allowed(device.labels, cpu.labels) &&
-         device.captured <= kHalfTolerance && (device.same_continuations || dtype != "float32");
+         device.captured <= std::max(kHalfTolerance, captured_rounding) &&
+         (device.same_continuations || dtype != "float32");
 }
 
 absl::StatusOr<std::vector<ParityResult>> CheckParity(const std::string& directory,

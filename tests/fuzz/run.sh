@@ -1,7 +1,7 @@
 #!/bin/bash
 # Runs fuzz targets under libFuzzer, one after another: tests/fuzz/run.sh EXECUTIONS [TARGET…]. Builds them with clang first.
 # At the end, one line a target: executions and findings. What was found lies in out/fuzz/TARGET/; the corpus grows in
-# out/fuzz/TARGET/corpus/. KVP_FUZZ_BAZEL: Bazel's own options, for instance --output_base.
+# out/fuzz/TARGET/corpus/. KVP_FUZZ_BAZEL: Bazel's own options, for instance --output_base; KVP_FUZZ_FLAGS: more of libFuzzer's.
 set -uo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 
@@ -30,7 +30,7 @@ for target in "${targets[@]}"; do
   mkdir -p "$folder/corpus"
   # An input may take neither 2 GiB nor 20 seconds.
   "$binaries/$target" -runs="$executions" -timeout=20 -rss_limit_mb=2048 -malloc_limit_mb=1024 -max_len=4096 \
-    -print_final_stats=1 -artifact_prefix="$folder/" -use_value_profile=1 \
+    -print_final_stats=1 -artifact_prefix="$folder/" -use_value_profile=1 ${KVP_FUZZ_FLAGS:-} \
     "$folder/corpus" "tests/fuzz/corpus/$target" >"$folder/log" 2>&1
   status=$?
   done_executions=$(sed -n 's/^stat::number_of_executed_units: *//p' "$folder/log")

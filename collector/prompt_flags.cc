@@ -143,9 +143,27 @@ std::string GenerateProblem(const std::string& generate) {
   return "";
 }
 
+// Of --continuation-tokens, behind a context of `context_tokens` below `max_positions`. Where the
+// flag isn't set: what the context leaves of the window, or a quarter of it more.
+absl::StatusOr<int64_t> ContinuationTokens(int64_t context_tokens, int64_t max_positions) {
+  const int64_t left = max_positions - context_tokens;
+  const int64_t window = std::min(max_positions, kDefaultWindow);
+  const int64_t tokens = absl::GetFlag(FLAGS_continuation_tokens);
+  if (tokens > left) {
+    return absl::OutOfRangeError(
+        OutOfRange("continuation-tokens", tokens,
+                   absl::StrCat("at most what the context of ", context_tokens,
+                                " tokens leaves of the model's, ", left)));
+  }
+  if (tokens > 0) return tokens;
+  return context_tokens < window ? window - context_tokens
+                                 : std::min(left, std::max<int64_t>(1, window / 4));
+}
+
 absl::StatusOr<std::unique_ptr<PromptSource>> PromptsFromText(const std::string& generate,
-                                                              int64_t window,
+                                                              int64_t max_positions,
                                                               const Tokenizer* tokenizer) {
+  const int64_t window = std::min(max_positions, kDefaultWindow);
   const std::string path = absl::GetFlag(FLAGS_text);
   ASSIGN_OR_RETURN(const std::string text, ReadFile(path));
   GeneratedPromptOptions options;
@@ -159,10 +177,8 @@ absl::StatusOr<std::unique_ptr<PromptSource>> PromptsFromText(const std::string&
     return RetrievalPrompts(text, path, options, tokenizer);
   }
   if (options.context_tokens == 0) options.context_tokens = window / 4 * 3;
-  options.continuation_tokens = absl::GetFlag(FLAGS_continuation_tokens);
-  if (options.continuation_tokens == 0) {
-    options.continuation_tokens = window - options.context_tokens;
-  }
+  ASSIGN_OR_RETURN(options.continuation_tokens,
+                   ContinuationTokens(options.context_tokens, max_positions));
   return TextPrompts(text, path, options, tokenizer);
 }
 
@@ -197,18 +213,17 @@ absl::StatusOr<EncodeDialogue> DialogueOf(const std::string& model_directory,
 }
 
 absl::StatusOr<std::unique_ptr<PromptSource>> ThreadsFromFlags(const std::string& model_directory,
-                                                               int64_t window,
+                                                               int64_t max_positions,
                                                                const Tokenizer* tokenizer) {
+  const int64_t window = std::min(max_positions, kDefaultWindow);
   ASSIGN_OR_RETURN(EncodeDialogue dialogue, DialogueOf(model_directory, tokenizer));
   ThreadOptions options;
   options.count = absl::GetFlag(FLAGS_count);
   options.seed = absl::GetFlag(FLAGS_seed);
   options.context_tokens = absl::GetFlag(FLAGS_context_tokens);
   if (options.context_tokens == 0) options.context_tokens = window / 4 * 3;
-  options.continuation_tokens = absl::GetFlag(FLAGS_continuation_tokens);
-  if (options.continuation_tokens == 0) {
-    options.continuation_tokens = window - options.context_tokens;
-  }
+  ASSIGN_OR_RETURN(options.continuation_tokens,
+                   ContinuationTokens(options.context_tokens, max_positions));
   return Oasst2Prompts(absl::GetFlag(FLAGS_data), options, std::move(dialogue));
 }
 
@@ -260,7 +275,7 @@ absl::StatusOr<std::unique_ptr<PromptSource>> PromptsFromFlags(const std::string
   }
   const int64_t window = std::min(max_positions, kDefaultWindow);
   if (generate == "ruler") return RulerFromFlags(window, tokenizer);
-  if (generate == "oasst2") return ThreadsFromFlags(model_directory, window, tokenizer);
+  if (generate == "oasst2") return ThreadsFromFlags(model_directory, max_positions, tokenizer);
   if (IsTaskFile(generate)) {
     TaskFileOptions options;
     options.count = absl::GetFlag(FLAGS_count);
@@ -268,7 +283,7 @@ absl::StatusOr<std::unique_ptr<PromptSource>> PromptsFromFlags(const std::string
     options.max_positions = max_positions;
     return TaskFilePrompts(generate, absl::GetFlag(FLAGS_data), options, tokenizer);
   }
-  return PromptsFromText(generate, window, tokenizer);
+  return PromptsFromText(generate, max_positions, tokenizer);
 }
 
 }  // namespace kvp

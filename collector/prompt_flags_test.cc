@@ -26,11 +26,12 @@ std::string ProblemOf(const std::vector<std::string>& arguments) {
 
 // The source of a command line without problems.
 absl::StatusOr<std::unique_ptr<PromptSource>> SourceOf(const std::vector<std::string>& arguments,
-                                                       const Tokenizer* tokenizer) {
+                                                       const Tokenizer* tokenizer,
+                                                       int64_t max_positions = 1024) {
   absl::FlagSaver saver;
   EXPECT_OK(SetFlags(arguments));
   EXPECT_EQ(PromptUsageProblem(), "");
-  return PromptsFromFlags(testing::TempDir(), /*max_positions=*/1024, tokenizer);
+  return PromptsFromFlags(testing::TempDir(), max_positions, tokenizer);
 }
 
 TEST(PromptFlagsTest, WhatIsMissingIsNamed) {
@@ -121,6 +122,33 @@ TEST(PromptFlagsTest, AContextThatTheModelDoesNotHaveIsUsage) {
               StatusIs(absl::StatusCode::kOutOfRange,
                        AllOf(HasSubstr("flag --context-tokens: value \"1024\""),
                              HasSubstr("less than the model's context, 1024"))));
+}
+
+TEST(PromptFlagsTest, ContextAndContinuationFitTheModelTogether) {
+  const WordTokenizer tokenizer(1 << 20);
+  const std::vector<std::string> text = {"--generate=text", "--text=llm/embedded/text/held_out.txt",
+                                         "--count=1", "--context-tokens=1000"};
+  std::vector<std::string> too_long = text;
+  too_long.push_back("--continuation-tokens=25");
+  EXPECT_THAT(SourceOf(too_long, &tokenizer),
+              StatusIs(absl::StatusCode::kOutOfRange,
+                       AllOf(HasSubstr("flag --continuation-tokens: value \"25\""),
+                             HasSubstr("context of 1000 tokens leaves of the model's, 24"))));
+  ASSERT_OK_AND_ASSIGN(const auto source, SourceOf(text, &tokenizer));
+  ASSERT_OK_AND_ASSIGN(const TokenizedPrompt prompt, source->Get(0));
+  EXPECT_EQ(prompt.prompt.size(), 1000u);
+  EXPECT_EQ(prompt.continuation.size(), 24u);
+}
+
+TEST(PromptFlagsTest, AContextBeyondTheDefaultWindowHasAContinuationToo) {
+  const WordTokenizer tokenizer(1 << 20);
+  ASSERT_OK_AND_ASSIGN(const auto source,
+                       SourceOf({"--generate=text", "--text=llm/embedded/text/held_out.txt",
+                                 "--count=1", "--context-tokens=5000"},
+                                &tokenizer, /*max_positions=*/20000));
+  ASSERT_OK_AND_ASSIGN(const TokenizedPrompt prompt, source->Get(0));
+  EXPECT_EQ(prompt.prompt.size(), 5000u);
+  EXPECT_EQ(prompt.continuation.size(), 1024u);
 }
 
 TEST(PromptFlagsTest, RulerLeavesItsLongestAnswerRoomInTheModelsContext) {

@@ -34,10 +34,9 @@ struct LayerRecord {
 // the device computes what comes next (collector/host_copies.h):
 //   - of a sequence whose length is known from the start (its continuation is forced), one copy a
 //     layer, with K, V and labels, once the layer has seen the last token;
-//   - of one that is generated, one copy a layer, with K and V, once the layer has seen the
-//   recorded
-//     entries; and in Finish, when no token follows any more, one copy a device, with the labels of
-//     all its layers;
+//   - of one that is generated, one copy a layer, with K and V, once the layer has seen the entries
+//     to record; and in Finish, when no token follows any more, one copy a device, with the labels
+//     of all its layers;
 //   - where queries are recorded, one more copy a layer and chunk: the device needn't hold them.
 //
 // Memory, whatever the length of the sequence: on the host what Finish returns, 4 * head_dim +

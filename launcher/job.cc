@@ -219,6 +219,15 @@ absl::Status CheckInputs(const Job& job, const std::string& file) {
   return absl::OkStatus();
 }
 
+// What the paper's recipe has in the place of the fields' defaults.
+void FillPaperRecipe(Job::Trainers* trainers) {
+  if (!trainers->has_objective()) trainers->set_objective("paper");
+  if (!trainers->has_steps()) trainers->set_steps(4000);
+  if (!trainers->has_batch()) trainers->set_batch(128);
+  if (!trainers->has_learning_rate()) trainers->set_learning_rate(5e-5);
+  if (!trainers->has_width()) trainers->set_width(256);
+}
+
 }  // namespace
 
 const std::vector<std::string>& EvaluationPolicies() {
@@ -255,6 +264,7 @@ void ResolveInputPaths(const std::string& folder, Job* job) {
 void FillDefaults(const std::string& folder, Job* job) {
   job->mutable_shards();
   job->mutable_collectors();
+  if (job->trainers().recipe() == "paper") FillPaperRecipe(job->mutable_trainers());
   SetDefaultValues(job);
   if (job->output_dir().empty()) job->set_output_dir("out/" + job->name());
   job->set_output_dir(Absolute(folder, job->output_dir()));

@@ -46,6 +46,17 @@ TEST(FillDefaultsTest, InputsAreRelativeToTheJobFileAndOutputsToTheCurrentFolder
   EXPECT_EQ(job.shards().dir(), "/current/out/small/shards");
 }
 
+TEST(FillDefaultsTest, ThePapersRecipeHasItsOwnDefaults) {
+  ASSERT_OK_AND_ASSIGN(
+      Job job, ParseJob("name: \"a\" trainers { recipe: \"paper\" steps: 77 }", "job.textproto"));
+  FillDefaults("/current", &job);
+  EXPECT_EQ(job.trainers().objective(), "paper");
+  EXPECT_EQ(job.trainers().steps(), 77);
+  EXPECT_EQ(job.trainers().batch(), 128);
+  EXPECT_EQ(job.trainers().learning_rate(), 5e-5);
+  EXPECT_EQ(job.trainers().width(), 256);
+}
+
 TEST(FillDefaultsTest, SectionsGetTheirDefaults) {
   const Job job = FilledJob();
   EXPECT_EQ(job.collectors().device(), "cpu");

@@ -126,15 +126,11 @@ Stage TrainStage(const Job& job, const PlanOptions& options) {
   AddFlag("shards", kShardAddresses, argv);
   AddFlag("output", AgentsPath(job), argv);
   AddFlag("recipe", trainers.recipe(), argv);
-  // Another recipe decides what the job doesn't say.
-  const bool all = trainers.recipe() == "kvp";
-  if (all || trainers.has_objective()) AddFlag("objective", trainers.objective(), argv);
-  if (all || trainers.has_steps()) AddFlag("steps", trainers.steps(), argv);
-  if (all || trainers.has_batch()) AddFlag("batch", trainers.batch(), argv);
-  if (all || trainers.has_learning_rate()) {
-    AddFlag("learning-rate", Shortest(trainers.learning_rate()), argv);
-  }
-  if (all || trainers.has_width()) AddFlag("width", trainers.width(), argv);
+  AddFlag("objective", trainers.objective(), argv);
+  AddFlag("steps", trainers.steps(), argv);
+  AddFlag("batch", trainers.batch(), argv);
+  AddFlag("learning-rate", Shortest(trainers.learning_rate()), argv);
+  AddFlag("width", trainers.width(), argv);
   AddFlag("seed", trainers.seed(), argv);
   AddFlag("eval-every", trainers.eval_every(), argv);
   AddFlag("threads", trainers.threads(), argv);

@@ -102,25 +102,13 @@ TEST(MakePlanTest, CollectorsShareADataset) {
               IsSupersetOf({"--prompts=/p q.jsonl", "--split=held_out", "--cuts=7"}));
 }
 
-TEST(MakePlanTest, AnotherRecipeDecidesWhatTheJobDoesntSay) {
-  Job job = NewJob();
-  job.mutable_trainers()->set_recipe("paper");
-  job.mutable_trainers()->set_steps(77);
-  job.mutable_trainers()->clear_width();
-  ASSERT_OK_AND_ASSIGN(const Plan plan, MakePlan(job, kGeometry, {"/bin", /*run_as_root=*/true}));
-  const std::vector<std::string>& argv = plan.stages[2].processes[0].argv;
-  EXPECT_THAT(argv, IsSupersetOf({"--recipe=paper", "--steps=77"}));
-  EXPECT_THAT(argv, Not(Contains(StartsWith("--width"))));
-  EXPECT_THAT(argv, Not(Contains(StartsWith("--batch"))));
-}
-
 TEST(MakePlanTest, RanksRunUnderMpirun) {
   ASSERT_OK_AND_ASSIGN(Plan plan, MakePlan(NewJob(), kGeometry, {"/bin", /*run_as_root=*/true}));
   const std::vector<std::string>& argv = plan.stages[2].processes[0].argv;
   EXPECT_THAT(ShellLine(argv), StartsWith("mpirun --allow-run-as-root --oversubscribe --bind-to "
                                           "none -np 2 /bin/trainer/train --shards={shards} "));
-  EXPECT_THAT(argv, IsSupersetOf({"--learning-rate=0.0012345678", "--permutations=16",
-                                  "--output=/out/agents.safetensors",
+  EXPECT_THAT(argv, IsSupersetOf({"--recipe=kvp", "--learning-rate=0.0012345678",
+                                  "--permutations=16", "--output=/out/agents.safetensors",
                                   "--checkpoint-dir=/out/checkpoints", "--resume=true"}));
   EXPECT_THAT(plan.stages[2].temporaries, ElementsAre("/out/checkpoints"));
 

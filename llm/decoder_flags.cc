@@ -46,7 +46,11 @@ std::string DecoderUsageProblem() {
     return problem("dtype", dtype.status());
   }
   for (const std::string& name : options.devices) {
-    const absl::Status status = ParseDevice(name).status();
+    // Nothing can be computed there: it is for tests of where tensors go.
+    const absl::Status status =
+        name == "meta"
+            ? absl::InvalidArgumentError("device is \"meta\": cpu, cuda or cuda:N is needed")
+            : ParseDevice(name).status();
     if (!absl::IsInvalidArgument(status)) continue;
     return problem(absl::GetFlag(FLAGS_devices).empty() ? "device" : "devices", status);
   }

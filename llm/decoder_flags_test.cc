@@ -41,6 +41,7 @@ TEST(DecoderFlagsTest, AValueThatNoModelTakesIsNamedWithItsFlag) {
   };
   EXPECT_THAT(problem({"--dtype=int4"}), AllOf(HasSubstr("--dtype"), HasSubstr("\"int4\"")));
   EXPECT_THAT(problem({"--device=gpu"}), AllOf(HasSubstr("--device:"), HasSubstr("\"gpu\"")));
+  EXPECT_THAT(problem({"--device=meta"}), HasSubstr("\"meta\""));
   EXPECT_THAT(problem({"--devices=cpu,tpu"}), AllOf(HasSubstr("--devices:"), HasSubstr("\"tpu\"")));
   EXPECT_THAT(problem({"--max-model-len=-1"}),
               AllOf(HasSubstr("--max-model-len"), HasSubstr("\"-1\"")));

@@ -1,13 +1,17 @@
 // Messages that no client of ours sends: each is refused by name, and nothing of it is stored.
 
+#include <atomic>
 #include <filesystem>
 #include <functional>
 #include <memory>
 #include <string>
+#include <thread>
 #include <utility>
 #include <vector>
 
+#include "absl/strings/str_format.h"
 #include "absl/time/clock.h"
+#include "absl/time/time.h"
 #include "gmock/gmock.h"
 #include "grpcpp/generic/generic_stub.h"
 #include "grpcpp/grpcpp.h"
@@ -252,6 +256,40 @@ TEST_F(HostileMessagesTest, RecordsOfOtherRunsAreRefused) {
   ExpectRefused({resume}, "hello");
   // A trace that isn't there has no blocks.
   EXPECT_OK(Converse({Hello(), resume}));
+}
+
+// A client that listens gets an answer to each; to one that doesn't, answers don't pile up.
+TEST_F(HostileMessagesTest, QuestionsAreTakenNoFasterThanAnswersLeave) {
+  constexpr int kQuestions = 20000;
+  grpc::ClientContext context;
+  const auto stream = ingestion_->Ingest(&context);
+  ASSERT_TRUE(stream->Write(Hello()));
+  std::atomic<int> written{0};
+  std::thread writer([&] {
+    IngestRequest resume;
+    for (int i = 0; i < kQuestions; ++i) {
+      resume.set_resume(absl::StrFormat("%016d", i));
+      if (!stream->Write(resume)) return;
+      ++written;
+    }
+    stream->WritesDone();
+  });
+  // Until nothing moves any more: both directions are full.
+  for (int before = -1; before != written;) {
+    before = written;
+    absl::SleepFor(absl::Milliseconds(500));
+  }
+  EXPECT_LT(written, kQuestions);
+  IngestResponse response;
+  int answers = 0;
+  while (stream->Read(&response)) {
+    if (!response.has_held()) continue;
+    EXPECT_EQ(response.held().trace_id(), absl::StrFormat("%016d", answers));
+    ++answers;
+  }
+  writer.join();
+  EXPECT_OK(FromGrpc(stream->Finish(), "ingest"));
+  EXPECT_EQ(answers, kQuestions);
 }
 
 TEST_F(HostileMessagesTest, AbsurdRecordsAreRefused) {

@@ -1,6 +1,5 @@
 #include "storage/ingestion_service.h"
 
-#include <deque>
 #include <optional>
 #include <string>
 #include <utility>
@@ -20,8 +19,9 @@ absl::Status DrainingError() { return absl::UnavailableError("the shard is shutt
 }  // namespace
 
 // One stream. At most one read and one write are under way; a message is read only when the one
-// before is queued and the queue has room. gRPC's reactions to Start… and Finish come on other
-// threads, so these are called under the lock, which orders Finish after every StartRead.
+// before is queued, the queue has room, and a resume is answered. gRPC's reactions to Start… and
+// Finish come on other threads, so these are called under the lock, which orders Finish after every
+// StartRead.
 class IngestionService::Stream final
     : public grpc::ServerBidiReactor<IngestRequest, IngestResponse>,
       public IngestSource,
@@ -48,6 +48,7 @@ class IngestionService::Stream final
     }
     {
       absl::MutexLock lock(&mutex_);
+      reading_ = false;
       if (final_status_.has_value()) return;
     }
     // No other read is under way, so the request and the state of the conversation are this
@@ -58,6 +59,7 @@ class IngestionService::Stream final
     if (!room.ok()) {
       Fail(room.status());
     } else if (*room) {
+      awaits_room_ = false;
       ReadNext();
     }
     Advance();
@@ -67,6 +69,10 @@ class IngestionService::Stream final
     absl::MutexLock lock(&mutex_);
     writing_ = false;
     if (!ok) Fail(absl::CancelledError("the client went away"));
+    if (response_.has_held()) {
+      awaits_held_ = false;
+      ReadNext();
+    }
     Advance();
   }
 
@@ -96,7 +102,7 @@ class IngestionService::Stream final
     absl::MutexLock lock(&mutex_);
     --queued_;
     if (held.ok()) {
-      held_responses_.push_back(*std::move(held));
+      held_response_ = *std::move(held);
     } else {
       Fail(held.status());
     }
@@ -105,6 +111,7 @@ class IngestionService::Stream final
 
   void OnRoom() override {
     absl::MutexLock lock(&mutex_);
+    awaits_room_ = false;
     ReadNext();
   }
 
@@ -125,6 +132,9 @@ class IngestionService::Stream final
     {
       absl::MutexLock lock(&mutex_);
       ++queued_;
+      // Until Push says that there is room.
+      awaits_room_ = true;
+      awaits_held_ = item.request->kind_case() == IngestRequest::kResume;
     }
     return service_->queue_->Push(std::move(item));
   }
@@ -137,7 +147,9 @@ class IngestionService::Stream final
   }
 
   void ReadNext() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
-    if (!final_status_.has_value()) StartRead(request_.get());
+    if (final_status_.has_value() || reading_ || awaits_room_ || awaits_held_) return;
+    reading_ = true;
+    StartRead(request_.get());
   }
 
   // Starts the next write, or ends the stream, as far as that is due.
@@ -149,9 +161,9 @@ class IngestionService::Stream final
     } else if (applied_ != acknowledged_) {
       response_.set_acknowledged(applied_);
       acknowledged_ = applied_;
-    } else if (!held_responses_.empty()) {
-      *response_.mutable_held() = std::move(held_responses_.front());
-      held_responses_.pop_front();
+    } else if (held_response_.has_value()) {
+      *response_.mutable_held() = *std::move(held_response_);
+      held_response_.reset();
     } else {
       if (final_status_.has_value() && (failed_ || queued_ == 0)) {
         finished_ = true;
@@ -172,13 +184,18 @@ class IngestionService::Stream final
   absl::Mutex mutex_;
   IngestResponse response_;
   std::optional<ShardIdentity> hello_response_ ABSL_GUARDED_BY(mutex_);
-  std::deque<HeldBlocks> held_responses_ ABSL_GUARDED_BY(mutex_);
+  std::optional<HeldBlocks> held_response_ ABSL_GUARDED_BY(mutex_);
   // Items in the queue.
   int64_t queued_ ABSL_GUARDED_BY(mutex_) = 0;
   uint64_t applied_ ABSL_GUARDED_BY(mutex_) = 0;
   uint64_t acknowledged_ ABSL_GUARDED_BY(mutex_) = 0;
   // Nothing more is read once it is set.
   std::optional<absl::Status> final_status_ ABSL_GUARDED_BY(mutex_);
+  bool reading_ ABSL_GUARDED_BY(mutex_) = false;
+  bool awaits_room_ ABSL_GUARDED_BY(mutex_) = false;
+  // A resume isn't answered yet. Nothing is read meanwhile: a client that asks and never listens
+  // must not pile up answers.
+  bool awaits_held_ ABSL_GUARDED_BY(mutex_) = false;
   bool failed_ ABSL_GUARDED_BY(mutex_) = false;
   bool writing_ ABSL_GUARDED_BY(mutex_) = false;
   bool finished_ ABSL_GUARDED_BY(mutex_) = false;

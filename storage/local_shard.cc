@@ -12,7 +12,7 @@ namespace kvp {
 namespace {
 
 // There is one reader, and the whole disk for it.
-constexpr int kThreads = 8;
+constexpr int kThreads = 4;
 
 class LocalShardSource final : public ShardSource {
  public:

@@ -6,6 +6,7 @@
 #include "absl/strings/str_cat.h"
 #include "proto/read.grpc.pb.h"
 #include "storage/channel.h"
+#include "storage/head_response.h"
 #include "storage/head_stream.h"
 #include "storage/shard_source.h"
 #include "util/status_macros.h"
@@ -84,30 +85,11 @@ class RemoteShardSource final : public ShardSource {
     while (true) {
       ASSIGN_OR_RETURN(const std::optional<ReadHeadResponse> response, stream.Next());
       if (!response.has_value()) return absl::OkStatus();
-      RETURN_IF_ERROR(Give(*response, consume));
+      RETURN_IF_ERROR(ForEachBlock(*response, name_, consume));
     }
   }
 
  private:
-  absl::Status Give(const ReadHeadResponse& response, const BlockConsumer& consume) const {
-    for (const BlockPosition& position : response.unreadable()) {
-      ASSIGN_OR_RETURN(const TraceId id, TraceIdFromBytes(position.trace_id()));
-      RETURN_IF_ERROR(
-          consume(id, position.block(), absl::DataLossError("the shard can't read it")));
-    }
-    if (response.positions_size() != response.blocks_size()) {
-      return absl::InternalError(absl::StrCat(name_, ": ", response.positions_size(),
-                                              " positions for ", response.blocks_size(),
-                                              " blocks"));
-    }
-    for (int i = 0; i < response.blocks_size(); ++i) {
-      const BlockPosition& position = response.positions(i);
-      ASSIGN_OR_RETURN(const TraceId id, TraceIdFromBytes(position.trace_id()));
-      RETURN_IF_ERROR(consume(id, position.block(), absl::string_view(response.blocks(i))));
-    }
-    return absl::OkStatus();
-  }
-
   const std::string address_;
   const std::string name_;
   const std::shared_ptr<grpc::Channel> channel_;

@@ -238,6 +238,7 @@ class Shard {
   };
   // Durably. Set the entries' epochs.
   absl::Status Store(std::vector<NewBlock>& blocks) ABSL_EXCLUSIVE_LOCKS_REQUIRED(write_mutex_);
+  absl::Status FlushBlocks() ABSL_EXCLUSIVE_LOCKS_REQUIRED(write_mutex_);
   absl::Status StoreLogged(std::vector<NewBlock>& blocks, int64_t bytes)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(write_mutex_);
   absl::Status StoreSorted(std::vector<NewBlock>& blocks)

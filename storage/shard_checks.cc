@@ -98,6 +98,7 @@ absl::Status CheckRecordFits(const TraceRecord& record, const ShardIdentity& ide
   if (absl::StatusOr<TraceId> id = TraceIdFromBytes(record.trace_id()); !id.ok()) {
     return id.status();
   }
+  RETURN_IF_ERROR(CheckModel(record.model()));
   if (absl::Status same = CheckSameModel(record.model(), identity.model()); !same.ok()) {
     return absl::InvalidArgumentError(same.message());
   }

@@ -7,7 +7,6 @@
 #include <utility>
 #include <vector>
 
-#include "absl/cleanup/cleanup.h"
 #include "absl/container/flat_hash_set.h"
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
@@ -23,7 +22,7 @@ namespace kvp {
 namespace {
 
 // What a scan reads ahead for each of its threads.
-constexpr int64_t kAheadBytes = int64_t{1} << 20;
+constexpr int64_t kAheadBytes = int64_t{512} << 10;
 
 }  // namespace
 
@@ -104,10 +103,9 @@ absl::Status Shard::ScanHead(HeadId head, const ScanOptions& options,
                              const BlockConsumer& consume) const {
   options_.metrics.head_reads.Add();
   const std::vector<TraceToScan> traces = TracesToScan(options);
-  const rocksdb::Snapshot* snapshot = db_->GetSnapshot();
-  const auto release = absl::MakeCleanup([this, snapshot] { db_->ReleaseSnapshot(snapshot); });
+  // No snapshot: a committed trace is all there and never changes, and RocksDB rewrites the files
+  // that are older than a snapshot once it is released.
   rocksdb::ReadOptions read_options;
-  read_options.snapshot = snapshot;
   // Blocks are read once a pass: caching them would only push the keys out. RocksDB's checksums are
   // checked beside the blocks' own: it believes what it parses, and ends the process if that makes
   // no sense.
@@ -128,9 +126,7 @@ absl::Status Shard::ScanHead(HeadId head, const ScanOptions& options,
     }
     return consume(fetched->key.block, encoded);
   };
-  rocksdb::ReadOptions index_options;
-  index_options.snapshot = snapshot;
-  std::unique_ptr<rocksdb::Iterator> index(db_->NewIterator(index_options, index_));
+  std::unique_ptr<rocksdb::Iterator> index(db_->NewIterator(rocksdb::ReadOptions(), index_));
   for (const TraceToScan& trace : traces) {
     // The first block that the index hasn't shown yet, and its first token.
     HeadBlockKey next{head, trace.id, 0};

@@ -199,8 +199,19 @@ absl::Status Shard::Write(rocksdb::WriteBatch* batch, absl::string_view what) {
   return FromRocksdb(status, absl::StrCat(options_.dir, ": ", what));
 }
 
+absl::Status Shard::FlushBlocks() {
+  rocksdb::FlushOptions options;
+  options.wait = false;
+  return FromRocksdb(db_->Flush(options, blocks_), absl::StrCat(options_.dir, ": flush"));
+}
+
 absl::Status Shard::StoreLogged(std::vector<NewBlock>& blocks, int64_t bytes) {
-  if (logged_epoch_ == 0 || logged_bytes_ + bytes > options_.write_buffer_bytes) {
+  // Before RocksDB's own flush, which would come in the middle of one.
+  const int64_t epoch_bytes = options_.write_buffer_bytes / 4 * 3;
+  if (logged_epoch_ == 0 || logged_bytes_ + bytes > epoch_bytes) {
+    // A file an epoch: so no two files' keys interleave, and compaction moves files without
+    // rewriting them.
+    if (logged_epoch_ != 0) RETURN_IF_ERROR(FlushBlocks());
     logged_epoch_ = next_epoch_++;
     logged_bytes_ = 0;
   }

@@ -8,7 +8,7 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/synchronization/mutex.h"
-#include "storage/block_quantization.h"
+#include "storage/head_response.h"
 #include "storage/shard_checks.h"
 #include "storage/shard_source.h"
 #include "util/logging.h"
@@ -81,12 +81,7 @@ class ShardedTraceReader final : public TraceReader {
           key.trace_id = id;
           key.block = number;
           absl::StatusOr<HeadBlock> block =
-              encoded.ok() ? DecodeHeadBlock(*encoded) : encoded.status();
-          if (block.ok()) block = DequantizeToBf16(*std::move(block));
-          if (block.ok() && HeadBlockKeyText(block->key) != HeadBlockKeyText(key)) {
-            block =
-                absl::DataLossError(absl::StrCat("it says it is ", HeadBlockKeyText(block->key)));
-          }
+              encoded.ok() ? DecodeReadBlock(key, *encoded) : encoded.status();
           if (!block.ok()) {
             ++result.corrupt_blocks;
             LogWarning(absl::StrCat(source->name(), ": ", HeadBlockKeyText(key),

@@ -2,12 +2,14 @@
 
 #include <cstdint>
 #include <string>
+#include <vector>
 
 #include "absl/flags/flag.h"
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
 #include "absl/types/optional.h"
 #include "trainer/recipe.h"
+#include "util/command_line.h"
 #include "util/status_macros.h"
 
 // A flag of a recipe's number has no default of its own: where it isn't given, the recipe decides.
@@ -21,7 +23,8 @@ ABSL_FLAG(absl::optional<std::string>, agent, absl::nullopt,
 ABSL_FLAG(absl::optional<int64_t>, position_table, absl::nullopt,
           "Positions that the paper's agents know (6000); a longer trace is refused.");
 ABSL_FLAG(absl::optional<std::string>, objective, absl::nullopt,
-          "exact, log_rank, exact+log_rank, rloo, paper, regression or listwise (kvp: exact).");
+          "exact, log_rank, exact+log_rank, rloo, paper, regression or listwise (kvp: "
+          "exact+log_rank).");
 ABSL_FLAG(int64_t, permutations, 8, "Rankings that rloo draws of each context.");
 ABSL_FLAG(double, log_rank_weight, 1, "Weight of the second part of exact+log_rank.");
 ABSL_FLAG(int64_t, pairs, 0,
@@ -116,6 +119,19 @@ absl::Status SetDtype(TrainingOptions* options) {
   return absl::OkStatus();
 }
 
+// INVALID_ARGUMENT for a flag that the objective has no use for.
+absl::Status CheckObjectiveFlags(const std::string& objective) {
+  const auto check = [&](bool applies, const std::vector<std::string>& flags) {
+    const std::string problem =
+        applies ? "" : MisplacedFlag(flags, absl::StrCat("to --objective ", objective));
+    return problem.empty() ? absl::OkStatus() : absl::InvalidArgumentError(problem);
+  };
+  const bool sum = objective == "exact+log_rank";
+  RETURN_IF_ERROR(check(objective == "rloo", {"permutations", "budget_weights"}));
+  RETURN_IF_ERROR(check(sum, {"log_rank_weight"}));
+  return check(sum || objective == "exact" || objective == "log_rank", {"pairs"});
+}
+
 }  // namespace
 
 absl::StatusOr<TrainingOptions> OptionsOfAgentFlags() {
@@ -124,6 +140,7 @@ absl::StatusOr<TrainingOptions> OptionsOfAgentFlags() {
   SetOptimizer(&options.group.optimizer);
   RETURN_IF_ERROR(SetDtype(&options));
   SetWhereGiven(FLAGS_objective, &options.objective.name);
+  RETURN_IF_ERROR(CheckObjectiveFlags(options.objective.name));
   options.objective.permutations = absl::GetFlag(FLAGS_permutations);
   options.objective.log_rank_weight = absl::GetFlag(FLAGS_log_rank_weight);
   options.objective.pairs = absl::GetFlag(FLAGS_pairs);

@@ -1,6 +1,7 @@
 #include "trainer/batch_gradient.h"
 
 #include <algorithm>
+#include <map>
 #include <utility>
 #include <vector>
 
@@ -136,10 +137,24 @@ class BatchPass {
   BatchGradient result() const { return result_; }
 
  private:
+  // Views of some heads, made once: there are many, and contexts of one length share them.
+  struct Tile {
+    AgentParameters parameters;
+    AgentParameters gradient;
+  };
+  const Tile& TileOf(int64_t first, int64_t count) {
+    const auto [found, is_new] = tiles_.try_emplace({first, count});
+    if (is_new) {
+      found->second = {HeadsOf(parameters_, first, count), HeadsOf(gradient_, first, count)};
+    }
+    return found->second;
+  }
+
   template <typename Pass>
   void AddHeads(const std::vector<Prepared>& contexts, int64_t first, int64_t count) {
-    const AgentParameters parameters = HeadsOf(parameters_, first, count);
-    const AgentParameters gradient = HeadsOf(gradient_, first, count);
+    const Tile& tile = TileOf(first, count);
+    const AgentParameters& parameters = tile.parameters;
+    const AgentParameters& gradient = tile.gradient;
     const auto forward = [&](const Prepared& context) {
       return Pass(options_.shape, parameters, context.inputs.Heads(first, count), options_.dtype);
     };
@@ -173,6 +188,7 @@ class BatchPass {
   const AgentParameters parameters_;
   BatchGradient result_;
   AgentParameters gradient_;
+  std::map<std::pair<int64_t, int64_t>, Tile> tiles_;  // by first head and number of heads
   bool fused_ = true;
   int64_t entries_ = 0;  // of the contexts that are being added
 };

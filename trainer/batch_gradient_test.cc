@@ -1,5 +1,7 @@
 #include "trainer/batch_gradient.h"
 
+#include <tuple>
+
 #include "ATen/ATen.h"
 #include "policy/seeded_random.h"
 #include "util/status_matchers.h"
@@ -73,15 +75,17 @@ TEST(BatchGradientTest, TheFusedPassGivesAutogradsLossesAndGradients) {
 TEST(BatchGradientTest, TheGradientIsTheSlopeOfTheLoss) {
   const GradientOptions options = Options();
   const at::Tensor parameters = Parameters(options.shape, 2);
-  const at::Tensor direction = SeededUniform(parameters.sizes().vec(), 17) - 0.5;
   const BatchGradient at_parameters = Compute(options, "exact", parameters, Contexts(2));
+  // Uphill, each head at its own pace.
+  const at::Tensor direction =
+      at_parameters.gradient / std::get<0>(at_parameters.gradient.abs().max(1, true));
   constexpr double kStep = 2e-3;
   const at::Tensor up = Compute(options, "exact", parameters + direction * kStep, Contexts(2)).loss;
   const at::Tensor down =
       Compute(options, "exact", parameters - direction * kStep, Contexts(2)).loss;
   const at::Tensor slope = (at_parameters.gradient * direction).sum(1).to(at::kDouble);
   EXPECT_TRUE(at::allclose((up - down) / (2 * kStep), slope, 2e-2, 1e-4));
-  EXPECT_GT(slope.abs().min().item<double>(), 1e-3);
+  EXPECT_GT(slope.abs().min().item<double>(), 5e-3);
 }
 
 TEST(BatchGradientTest, PassesThatDontFitAreMadeAgainWithTheSameResult) {

@@ -48,7 +48,7 @@ class Objective {
 
 struct ObjectiveOptions {
   // One of ObjectiveNames().
-  std::string name = "exact";
+  std::string name = "exact+log_rank";
   // Rankings that rloo draws of each context.
   int64_t permutations = 8;
   // Weight of the second part of exact+log_rank.

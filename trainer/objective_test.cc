@@ -160,6 +160,7 @@ TEST(ObjectiveTest, APairSampleKeepsTheExactLossAndGradientOnAverage) {
   const ObjectiveInput input = Input(1, 15);
   const ObjectiveResult exact = Make("exact")->Evaluate(input);
   ObjectiveOptions options;
+  options.name = "exact";
   options.pairs = 4;
   ExpectUnbiased(*MakeObjective(options).value(), input, exact.loss.item<double>(),
                  exact.gradient[0], 6000);
@@ -387,7 +388,7 @@ TEST(ObjectiveTest, BadOptionsAreRefused) {
   expect_refused([](ObjectiveOptions& options) { options.log_rank_weight = -1; },
                  "log_rank_weight is -1");
   expect_refused([](ObjectiveOptions& options) { options.budget_weights = "inverse"; },
-                 "not exact");
+                 "not exact+log_rank");
   for (const char* text : {"", "0.5", "0.5:x", "1:1", "-0.1:1", "0.5:-1", "0.5:0", "0.5:1,"}) {
     expect_refused(
         [&](ObjectiveOptions& options) {

@@ -99,6 +99,10 @@ expect_error() {
 expect_error 2 '--shards is missing' --output x.safetensors
 expect_error 2 'objective is "best"' --shards localhost:1 --output x.safetensors --objective best
 expect_error 2 'batch is 0' --shards localhost:1 --output x.safetensors --batch 0
+expect_error 2 "flag --permutations doesn't apply to --objective exact" --shards localhost:1 --output x.safetensors \
+  --objective exact --permutations 16
+expect_error 2 "flag --pairs doesn't apply to --objective rloo" --shards localhost:1 --output x.safetensors \
+  --objective rloo --pairs 16
 expect_error 2 'checkpoint_dir is empty' --shards localhost:1 --output x.safetensors --resume
 expect_error 2 '--fetch-threads is 0' --shards localhost:1 --output x.safetensors --fetch-threads 0
 expect_error 1 'device is "tpu"' --shards localhost:1 --output x.safetensors --device tpu

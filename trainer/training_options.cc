@@ -1,14 +1,18 @@
 #include "trainer/training_options.h"
 
+#include <charconv>
+
 #include "absl/strings/str_cat.h"
-#include "absl/strings/str_format.h"
 #include "util/status_macros.h"
 
 namespace kvp {
 namespace {
 
-// The shortest text would do, but not the same one for numbers that differ in the last bit.
-std::string Exact(double value) { return absl::StrFormat("%.17g", value); }
+// The shortest text that reads back as the same number.
+std::string Exact(double value) {
+  char buffer[32];
+  return std::string(buffer, std::to_chars(buffer, buffer + sizeof(buffer), value).ptr);
+}
 
 }  // namespace
 

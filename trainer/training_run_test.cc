@@ -110,7 +110,8 @@ TEST(TrainingRunTest, AgentsDependOnNeitherCacheNorPrefetchNorTheStoresSpeed) {
   store->set_delay(absl::Milliseconds(2));
   ASSERT_OK_AND_ASSIGN(const TrainingResult streamed, TrainOn(options, *store));
   ExpectSameAgents(streamed, expected);
-  EXPECT_GT(streamed.waiting_seconds, 0.05);
+  // Nothing hides the first read.
+  EXPECT_GT(streamed.waiting_seconds, 0.002);
   // 25 steps of 4 traces, and three evaluations.
   EXPECT_GT(store->reads(), 4 * 100);
   const std::unique_ptr<MemoryTraceReader> small = SyntheticStore(Spec());

@@ -35,8 +35,8 @@
 #include "util/median.h"
 #include "util/status_macros.h"
 
-ABSL_FLAG(int64_t, traces, 6, "Traces of a round, of 128 MB each.");
-ABSL_FLAG(int64_t, rounds, 3, "Rounds of raw writing, gRPC echo and ingestion, in turn.");
+ABSL_FLAG(int64_t, traces, 24, "Traces of a round, of 128 MB each.");
+ABSL_FLAG(int64_t, rounds, 5, "Rounds of raw writing, gRPC echo and ingestion, in turn.");
 // The layouts among which the shard's defaults were chosen.
 ABSL_FLAG(int64_t, batch_mib, kvp::IngestQueue::Options().batch_bytes >> 20,
           "MiB that the shard makes durable with one sync.");

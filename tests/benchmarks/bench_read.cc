@@ -28,11 +28,11 @@
 #include "util/median.h"
 #include "util/status_macros.h"
 
-ABSL_FLAG(int64_t, traces, 12, "Traces in the store, of 128 MB each.");
-ABSL_FLAG(int64_t, heads, 16, "Heads of a round, of the model's 112.");
+ABSL_FLAG(int64_t, traces, 24, "Traces in the store, of 128 MB each.");
+ABSL_FLAG(int64_t, heads, 56, "Heads of a round, of the model's 112.");
 ABSL_FLAG(int64_t, block_tokens, kvp::kStoreBenchBlockTokens,
           "Tokens of a block: 512 are 272 KiB.");
-ABSL_FLAG(int64_t, rounds, 3, "Rounds of each way of reading, in turn.");
+ABSL_FLAG(int64_t, rounds, 5, "Rounds of each way of reading, in turn.");
 ABSL_FLAG(std::string, json, "", "Write the results to this file.");
 
 namespace kvp {

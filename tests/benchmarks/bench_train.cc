@@ -33,7 +33,7 @@ ABSL_FLAG(std::string, parts, "steps,ranks,paper,final,length",
           "(speedup_to_paper_cost), final (final_cost_…), length (length_extrapolation).");
 ABSL_FLAG(int64_t, traces, 128, "Traces to train on; a quarter as many are held out.");
 ABSL_FLAG(int64_t, tokens, 240, "Tokens of a context, but for `length`.");
-ABSL_FLAG(int64_t, step_tokens, 960, "Tokens of a context for `steps` and `ranks`.");
+ABSL_FLAG(int64_t, step_tokens, 480, "Tokens of a context for `steps` and `ranks`.");
 ABSL_FLAG(int64_t, rank_steps, 60, "Steps for `ranks`.");
 ABSL_FLAG(int64_t, paper_steps, 300, "Steps of the paper's recipe for `paper`.");
 ABSL_FLAG(double, final_seconds, 60, "Training time of each recipe for `final`.");
@@ -140,6 +140,14 @@ class TrainBench {
     json_["head_step_group_size"] = options.group_size;
     std::cout << absl::StreamFormat("matmul_efficiency %.3f: %.1f of %.1f GFLOP/s\n",
                                     useful / product, useful / 1e9, product / 1e9);
+    for (const int64_t width : {128, 256}) {
+      TrainingOptions wider = options;
+      wider.group.gradient.shape.width = width;
+      ASSIGN_OR_RETURN(const StepSpeed speed, TimeSteps(wider, *store, 8, 5));
+      const double efficiency = speed.useful_flops / MatrixProductSpeed();
+      json_[absl::StrCat("matmul_efficiency_width_", width)] = efficiency;
+      std::cout << absl::StreamFormat("matmul_efficiency of width %d: %.3f\n", width, efficiency);
+    }
     return absl::OkStatus();
   }
 

@@ -18,7 +18,7 @@ namespace kvp {
 absl::StatusOr<double> HeadStepsPerSecond(const BenchStore& store, int64_t ranks, int64_t steps) {
   ASSIGN_OR_RETURN(const std::string train, BuiltFile("trainer/train"));
   const std::string summary_path = absl::StrCat(store.folder(), "/training_", ranks, ".json");
-  std::vector<std::string> command = {"env", "OMP_NUM_THREADS=1", "OPENBLAS_NUM_THREADS=1",
+  std::vector<std::string> command = {"/usr/bin/env", "OMP_NUM_THREADS=1", "OPENBLAS_NUM_THREADS=1",
                                       // Reading another rank's memory is forbidden in most
                                       // containers; Open MPI's other ways do without.
                                       "OMPI_MCA_btl_vader_single_copy_mechanism=none", "mpirun"};

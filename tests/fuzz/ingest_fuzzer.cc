@@ -11,8 +11,10 @@
 
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
+#include "google/protobuf/stubs/logging.h"
 #include "proto/ingest.pb.h"
 #include "rocksdb/env.h"
+#include "storage/channel.h"
 #include "storage/ingest_conversation.h"
 #include "storage/shard.h"
 #include "storage/test_traces.h"
@@ -29,7 +31,7 @@ constexpr int kBlocksOfShard = 2000;
 
 IngestRequest Hello() {
   IngestRequest request;
-  request.mutable_hello()->set_protocol_version(1);
+  request.mutable_hello()->set_protocol_version(kIngestProtocolVersion);
   *request.mutable_hello()->mutable_model() = TestModel();
   request.mutable_hello()->set_shard_count(1);
   return request;
@@ -62,7 +64,9 @@ class MemoryShard {
         return;
       }
       if (message->hello.has_value()) continue;
-      if (request.kind_case() == IngestRequest::kBlock) {
+      if (request.kind_case() == IngestRequest::kResume) {
+        FUZZ_CHECK(shard_->Held(*TraceIdFromBytes(request.resume()), int64_t{1} << 20).ok());
+      } else if (request.kind_case() == IngestRequest::kBlock) {
         ++blocks_;
         CheckStatus(shard_->PutBlocks({message->block})[0]);
       } else {
@@ -125,8 +129,15 @@ std::vector<IngestRequest> Requests(absl::string_view input) {
 }  // namespace kvp
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
-  static std::unique_ptr<kvp::MemoryShard> shard;
-  if (shard == nullptr || shard->is_full()) shard = std::make_unique<kvp::MemoryShard>();
+  // A line for each text that isn't UTF-8 says nothing here.
+  static const auto quiet = google::protobuf::SetLogHandler(nullptr);
+  static_cast<void>(quiet);
+  // Not destroyed at the end: what RocksDB needs for that may be gone before it.
+  static kvp::MemoryShard* shard = nullptr;
+  if (shard == nullptr || shard->is_full()) {
+    delete shard;
+    shard = new kvp::MemoryShard();
+  }
   shard->Converse(kvp::Requests(absl::string_view(reinterpret_cast<const char*>(data), size)));
   shard->CheckCommitted();
   return 0;

@@ -15,7 +15,10 @@
 #include "nlohmann/json.hpp"
 #include "policy/agent_file.h"
 #include "proto/ingest.pb.h"
+#include "proto/read.pb.h"
+#include "proto/shard.pb.h"
 #include "storage/block_quantization.h"
+#include "storage/channel.h"
 #include "storage/head_block.h"
 #include "storage/key_encoding.h"
 #include "storage/test_traces.h"
@@ -42,6 +45,7 @@ class CorpusMaker {
     RETURN_IF_ERROR(Records());
     RETURN_IF_ERROR(CommitLists());
     RETURN_IF_ERROR(Conversations());
+    RETURN_IF_ERROR(Answers());
     RETURN_IF_ERROR(Safetensors());
     RETURN_IF_ERROR(Agents());
     RETURN_IF_ERROR(Lines());
@@ -122,7 +126,7 @@ class CorpusMaker {
 
   absl::Status Conversations() {
     IngestRequest hello;
-    hello.mutable_hello()->set_protocol_version(1);
+    hello.mutable_hello()->set_protocol_version(kIngestProtocolVersion);
     *hello.mutable_hello()->mutable_model() = TestModel();
     hello.mutable_hello()->set_shard_count(1);
     std::vector<IngestRequest> requests;
@@ -140,6 +144,25 @@ class CorpusMaker {
     RETURN_IF_ERROR(Write("ingest_fuzzer", "commit", Framed(3, {commit})));
     requests.push_back(commit);
     return Write("ingest_fuzzer", "trace", Framed(3, requests));
+  }
+
+  // See read_fuzzer.cc.
+  absl::Status Answers() {
+    const HeadBlock block = Block();
+    ReadHeadResponse response;
+    ASSIGN_OR_RETURN(*response.add_blocks(), EncodeHeadBlock(block));
+    response.add_positions()->set_trace_id(EncodeTraceId(block.key.trace_id));
+    response.add_unreadable()->set_trace_id(EncodeTraceId(block.key.trace_id));
+    response.mutable_unreadable(0)->set_block(1);
+    RETURN_IF_ERROR(
+        Write("read_fuzzer", "blocks", absl::StrCat("\x02", response.SerializeAsString())));
+    HeldBlocks held;
+    held.set_trace_id(EncodeTraceId(block.key.trace_id));
+    held.add_heads()->add_tokens(kTokens);
+    held.add_heads()->set_layer(1);
+    held.mutable_heads(1)->add_tokens(kTokens);
+    held.mutable_heads(1)->add_tokens(1);
+    return Write("read_fuzzer", "held", absl::StrCat("\x01", held.SerializeAsString()));
   }
 
   static SafetensorsEntry Entry(const std::string& dtype, std::vector<int64_t> shape,

@@ -48,11 +48,9 @@ constexpr char kUsage[] =
     "  gpu_check --devices=cpu --tiny --lengths=512 --directory=/tmp/models";
 
 Json JsonOf(const ParityErrors& errors) {
-  return {{"logits", errors.logits},
-          {"keys", errors.keys},
-          {"values", errors.values},
-          {"labels", errors.labels},
-          {"same_continuations", errors.same_continuations}};
+  return {{"logits", errors.logits},     {"keys", errors.keys},
+          {"values", errors.values},     {"labels", errors.labels},
+          {"captured", errors.captured}, {"same_continuations", errors.same_continuations}};
 }
 
 Json JsonOf(const ParityResult& result) {
@@ -117,14 +115,14 @@ absl::StatusOr<int> Parity(const std::string& directory, Json& report) {
     const auto pair = [](double device, double cpu) {
       return absl::StrFormat("%.1e (%.1e)", device, cpu);
     };
-    std::cout << absl::StreamFormat("%-14s %-8s logits %s  K %s  V %s  labels %s%s  %s",
-                                    result.family, result.dtype,
-                                    pair(result.device.logits, result.cpu.logits),
-                                    pair(result.device.keys, result.cpu.keys),
-                                    pair(result.device.values, result.cpu.values),
-                                    pair(result.device.labels, result.cpu.labels),
-                                    result.device.same_continuations ? "" : "  other continuations",
-                                    result.ok() ? "ok" : "WRONG")
+    std::cout << absl::StreamFormat(
+                     "%-14s %-8s logits %s  K %s  V %s  labels %s  captured %.1e%s  %s",
+                     result.family, result.dtype, pair(result.device.logits, result.cpu.logits),
+                     pair(result.device.keys, result.cpu.keys),
+                     pair(result.device.values, result.cpu.values),
+                     pair(result.device.labels, result.cpu.labels), result.device.captured,
+                     result.device.same_continuations ? "" : "  other continuations",
+                     result.ok() ? "ok" : "WRONG")
               << std::endl;
     if (!result.ok()) ++wrong;
     report["parity"].push_back(JsonOf(result));

@@ -25,8 +25,25 @@ TEST(ParityTest, TwoDevicesOfKindCpuComputeInABatchWhatOneComputesAlone) {
   for (const ParityResult& result : *results) {
     EXPECT_TRUE(result.ok()) << result.family << " " << result.dtype << ": logits "
                              << result.device.logits << ", K " << result.device.keys << ", V "
-                             << result.device.values << ", labels " << result.device.labels;
+                             << result.device.values << ", labels " << result.device.labels
+                             << ", captured " << result.device.captured;
   }
+}
+
+TEST(ParityTest, ACapturedTraceThatIsNotTheCpusIsWrong) {
+  ParityResult result;
+  result.dtype = "float32";
+  result.tolerance = 1e-4;
+  result.device.captured = 9e-3;
+  EXPECT_TRUE(result.ok());
+  result.device.captured = 2e-2;
+  EXPECT_FALSE(result.ok());
+  // Two of bf16's roundings lie between them.
+  result.dtype = "bfloat16";
+  result.cpu.values = 1e-2;
+  EXPECT_TRUE(result.ok());
+  result.device.captured = 3e-2;
+  EXPECT_FALSE(result.ok());
 }
 
 TEST(ParityTest, EachErrorAboveToleranceAndRoundingIsWrong) {

@@ -8,12 +8,14 @@
 #include "ATen/ATen.h"
 #include "absl/strings/str_cat.h"
 #include "absl/types/span.h"
+#include "collector/capture.h"
 #include "llm/decoder.h"
 #include "llm/importance_observer.h"
 #include "llm/kv_cache.h"
 #include "llm/sampling.h"
 #include "llm/tiny_model.h"
 #include "util/status_macros.h"
+#include "util/tensor_bytes.h"
 
 namespace kvp {
 namespace {
@@ -103,6 +105,8 @@ absl::StatusOr<std::vector<Outcome>> RunBatch(const Decoder& decoder,
 }
 
 double RelativeError(const at::Tensor& value, const at::Tensor& right) {
+  if (value.sizes() != right.sizes()) return HUGE_VAL;
+  if (right.numel() == 0) return 0;
   const double norm = right.norm().item<double>();
   const double error = (value - right).norm().item<double>() / norm;
   // Not a number must not pass for a small one.
@@ -139,14 +143,81 @@ absl::StatusOr<std::vector<Outcome>> RunAlone(const std::string& model, const st
   return outcomes;
 }
 
+// The first two thirds of each prompt, with the rest as forced continuation; with `generated`, also
+// each by itself, continued by the model.
+std::vector<TokenizedPrompt> PromptsToCapture(absl::Span<const std::vector<int32_t>> prompts,
+                                              bool generated) {
+  std::vector<TokenizedPrompt> result;
+  for (const std::vector<int32_t>& tokens : prompts) {
+    const auto end = tokens.begin() + static_cast<int64_t>(tokens.size()) * 2 / 3;
+    TokenizedPrompt prompt;
+    prompt.prompt.assign(tokens.begin(), end);
+    prompt.continuation.assign(end, tokens.end());
+    result.push_back(prompt);
+    if (!generated) continue;
+    prompt.continuation.clear();
+    result.push_back(std::move(prompt));
+  }
+  return result;
+}
+
+// All K, V and labels of a trace as it goes to the store, each in a row.
+absl::StatusOr<std::vector<at::Tensor>> StoredNumbers(const CapturedTrace& trace) {
+  std::vector<at::Tensor> keys = {at::empty({0})};
+  std::vector<at::Tensor> values = keys;
+  std::vector<at::Tensor> labels = keys;
+  for (const HeadBlock& block : trace.blocks) {
+    const int64_t numbers = int64_t{block.tokens} * block.head_dim;
+    const auto add = [](std::vector<at::Tensor>& to, const std::string& bytes, at::ScalarType dtype,
+                        int64_t size) -> absl::Status {
+      ASSIGN_OR_RETURN(const at::Tensor tensor, TensorFromBytes(bytes, dtype, {size}));
+      to.push_back(OnCpu(tensor));
+      return absl::OkStatus();
+    };
+    RETURN_IF_ERROR(add(keys, block.keys, at::kBFloat16, numbers));
+    RETURN_IF_ERROR(add(values, block.values, at::kBFloat16, numbers));
+    RETURN_IF_ERROR(add(labels, block.labels, at::kHalf, int64_t{block.cuts} * block.tokens));
+  }
+  return std::vector<at::Tensor>{at::cat(keys), at::cat(values), at::cat(labels)};
+}
+
+// The worst distance between traces captured in one batch by `decoder` and alone by `reference`.
+absl::StatusOr<double> CaptureError(const Decoder& decoder, const Decoder& reference,
+                                    absl::Span<const TokenizedPrompt> prompts) {
+  CaptureOptions options;
+  options.max_new_tokens = kNewTokens;
+  options.sampling.temperature = 0;
+  options.cuts = 3;
+  options.block_tokens = 16;
+  // Of both, so that the traces' ids and with them the cuts are the same.
+  const ModelInfo model = ModelInfoOf(reference, "tiny");
+  options.chunk_tokens = kChunkTokens;
+  ASSIGN_OR_RETURN(const CapturedBatch batch, CaptureBatch(decoder, model, prompts, options));
+  options.chunk_tokens = kOneChunk;
+  double worst = 0;
+  for (size_t i = 0; i < prompts.size(); ++i) {
+    ASSIGN_OR_RETURN(const CapturedTrace alone, Capture(reference, model, prompts[i], options));
+    ASSIGN_OR_RETURN(const std::vector<at::Tensor> numbers, StoredNumbers(batch.traces[i]));
+    ASSIGN_OR_RETURN(const std::vector<at::Tensor> right, StoredNumbers(alone));
+    for (size_t part = 0; part < right.size(); ++part) {
+      worst = std::max(worst, RelativeError(numbers[part], right[part]));
+    }
+  }
+  return worst;
+}
+
 }  // namespace
 
 bool ParityResult::ok() const {
   const auto allowed = [this](double error, double cpu_error) {
     return error <= std::max(tolerance, kRoundingFactor * cpu_error);
   };
+  // Both sides of it are rounded.
+  const double captured_rounding =
+      (1 + kRoundingFactor) * std::max({cpu.keys, cpu.values, cpu.labels});
   return allowed(device.logits, cpu.logits) && allowed(device.keys, cpu.keys) &&
          allowed(device.values, cpu.values) && allowed(device.labels, cpu.labels) &&
+         device.captured <= std::max(kHalfTolerance, captured_rounding) &&
          (device.same_continuations || dtype != "float32");
 }
 
@@ -174,6 +245,13 @@ absl::StatusOr<std::vector<ParityResult>> CheckParity(const std::string& directo
       result.family = family.name;
       result.dtype = dtype;
       result.device = Compare(outcomes, right);
+      Decoder::Options on_cpu;
+      on_cpu.dtype = dtype;
+      ASSIGN_OR_RETURN(const std::unique_ptr<Decoder> reference, Decoder::Load(model, on_cpu));
+      // In bf16 a device may continue differently.
+      ASSIGN_OR_RETURN(result.device.captured,
+                       CaptureError(*decoder, *reference,
+                                    PromptsToCapture(prompts, options.dtype == "float32")));
       if (options.dtype == "float32") {
         result.tolerance = kFloatTolerance;
       } else {

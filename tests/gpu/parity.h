@@ -25,6 +25,9 @@ struct ParityErrors {
   double keys = 0;
   double values = 0;
   double labels = 0;
+  // Of K, V and labels as the collector stores them, in 16 bits, from the CPU's in the same dtype:
+  // the worst trace of a batch with forced continuations and, in fp32, generated ones.
+  double captured = 0;
   // The continuations of greedy decoding are the same.
   bool same_continuations = true;
 };

@@ -134,9 +134,9 @@ absl::Status CheckNeed(absl::string_view policy, absl::string_view what, const a
     agrees = rest[i] < 0 || tensor.size(static_cast<int64_t>(i) + 1) == rest[i];
   }
   if (agrees) return absl::OkStatus();
-  return Invalid(
-      policy, absl::StrCat(what, " [", absl::StrJoin(tensor.sizes(), ", "), "] doesn't fit ", heads,
-                           " heads and [", absl::StrJoin(rest, ", "), "]"));
+  return Invalid(policy,
+                 absl::StrCat(what, ": [", absl::StrJoin(tensor.sizes(), ", "), "] doesn't fit ",
+                              heads, " heads and [", absl::StrJoin(rest, ", "), "]"));
 }
 
 absl::Status CheckNeeds(const PolicyInfo& info, const PolicyInput& input) {

@@ -1,11 +1,24 @@
 #include "policy/policy.h"
 
 #include <algorithm>
+#include <map>
+#include <set>
 
 #include "ATen/ATen.h"
 #include "absl/strings/str_cat.h"
 #include "policy/agent_file.h"
 #include "policy/agent_network.h"
+#include "policy/heuristics/cur.h"
+#include "policy/heuristics/expected_attention.h"
+#include "policy/heuristics/h2o.h"
+#include "policy/heuristics/k_norm.h"
+#include "policy/heuristics/key_diff.h"
+#include "policy/heuristics/lag_kv.h"
+#include "policy/heuristics/leverage.h"
+#include "policy/heuristics/random_scores.h"
+#include "policy/heuristics/snap_kv.h"
+#include "policy/heuristics/streaming_llm.h"
+#include "policy/heuristics/tova.h"
 #include "policy/q_filter_file.h"
 #include "policy/seeded_random.h"
 #include "util/status_matchers.h"
@@ -88,6 +101,38 @@ TEST(PolicyTest, EveryNameScoresEveryEntryOfEveryHead) {
   }
 }
 
+TEST(PolicyTest, EveryNameIsItsOwnFormula) {
+  const PolicyInput input = Input({{0, 1}, {1, 0}}, 300);
+  const std::map<std::string, at::Tensor> formulas = {
+      {"oracle", input.importance},
+      {"random", RandomScores(input)},
+      {"streaming_llm", StreamingLlmScores(input)},
+      {"k_norm", KNormScores(input)},
+      {"key_diff", KeyDiffScores(input)},
+      {"lag_kv", LagKvScores(input)},
+      {"cur", CurScores(input)},
+      {"leverage", LeverageScores(input)},
+      {"h2o", H2oScores(input)},
+      {"tova", TovaScores(input)},
+      {"snap_kv", SnapKvScores(input)},
+      {"pyramid_kv", SnapKvScores(input)},
+      {"expected_attention", ExpectedAttentionScores(input)},
+      {"kv_zip", input.replay_attention},
+  };
+  // Those of files have tests of their own, below.
+  std::set<std::string> others(PolicyNames().begin(), PolicyNames().end());
+  for (const auto& [name, expected] : formulas) {
+    EXPECT_EQ(others.erase(name), 1);
+    for (const std::string prefix : {"", "ada:"}) {
+      if (!FindPolicy(prefix + name).ok()) continue;
+      ASSERT_OK_AND_ASSIGN(const auto policy, MakePolicy(prefix + name));
+      ASSERT_OK_AND_ASSIGN(const at::Tensor scores, policy->Score(input));
+      EXPECT_TRUE(at::equal(scores, expected)) << prefix << name;
+    }
+  }
+  EXPECT_THAT(others, testing::ElementsAre("kvp", "q_filter"));
+}
+
 TEST(PolicyTest, WhatIsScoredOnceIsScoredTheSameAlone) {
   for (const std::string& name : AllNames()) {
     ASSERT_OK_AND_ASSIGN(const std::unique_ptr<Policy> policy, MakePolicy(name, AllFiles()));
@@ -131,8 +176,8 @@ TEST(PolicyTest, WhatAPolicyNeedsIsNamedWhereItIsMissing) {
   ASSERT_OK_AND_ASSIGN(const auto snap_kv, MakePolicy("snap_kv"));
   PolicyInput input = Input({{0, 0}}, 20);
   input.queries.recent = at::zeros({1, 3, 20, kHeadDim + 1});
-  EXPECT_THAT(snap_kv->Score(input),
-              StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("recent")));
+  EXPECT_THAT(snap_kv->Score(input), StatusIs(absl::StatusCode::kInvalidArgument,
+                                              HasSubstr("last tokens: [1, 3, 20, 5]")));
 }
 
 TEST(PolicyTest, BudgetsAreSpreadAsThePolicySays) {

@@ -131,6 +131,23 @@ TEST(RandomTest, IsTheSameForAnEntryWhateverItsCompany) {
   EXPECT_FALSE(at::equal(RandomScores(alone)[0], all[2].narrow(0, 60, 2)));
 }
 
+TEST(RandomTest, IsUniformInTheUnitIntervalAndNoHeadFollowsAnother) {
+  constexpr int64_t kTokens = 20000;
+  const at::Tensor scores = RandomScores(Input(kTokens)).to(at::kDouble);
+  EXPECT_GT(scores.min().item<double>(), 0);
+  EXPECT_LT(scores.max().item<double>(), 1);
+  // Moments of the definition, within four standard errors.
+  const double error = 4 / std::sqrt(static_cast<double>(kTokens));
+  const at::Tensor centred = scores - 0.5;
+  const at::Tensor moments = at::mm(centred, centred.t()) / kTokens * 12;
+  for (int64_t a = 0; a < kHeads; ++a) {
+    EXPECT_NEAR(centred[a].mean().item<double>() * std::sqrt(12.0), 0, error);
+    for (int64_t b = 0; b < kHeads; ++b) {
+      EXPECT_NEAR(moments[a][b].item<double>(), a == b ? 1 : 0, error) << a << " " << b;
+    }
+  }
+}
+
 // The parts of keys or of values in LagKV: [entry of the block], for block `block`.
 std::vector<double> LagParts(const Rows& vectors, size_t block) {
   const size_t begin = 4 + block * 128;

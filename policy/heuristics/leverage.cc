@@ -19,7 +19,7 @@ constexpr double kSmallestDeviation = 1e-12;
 // [tokens], for one head's keys before rotation [tokens, head_dim].
 at::Tensor HeadLeverage(const at::Tensor& keys, uint64_t seed) {
   const at::Tensor gaussian =
-      SeededNormal({keys.size(1), kSketch}, seed).to(keys.device()).div(std::sqrt(kSketch));
+      SeededNormal({keys.size(1), kSketch}, seed).to(keys.options()).div(std::sqrt(kSketch));
   const at::Tensor sketch = keys.sub(keys.mean(0, /*keepdim=*/true)).matmul(gaussian);
   const at::Tensor gram = sketch.t().matmul(sketch).add(at::eye(kSketch, sketch.options()), kRidge);
   const at::Tensor leverage = at::linalg_solve(gram, sketch.t()).t().mul(sketch).sum(-1);

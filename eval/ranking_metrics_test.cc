@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "ATen/ops/from_blob.h"
+#include "ATen/ops/tensor.h"
 #include "ATen/ops/zeros.h"
 #include "gtest/gtest.h"
 #include "policy/selection.h"

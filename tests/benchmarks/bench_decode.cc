@@ -93,6 +93,7 @@ absl::Status Run() {
     least_ms = std::min(least_ms, segment.ms_per_token);
     most_ms = std::max(most_ms, segment.ms_per_token);
     json["ms_per_token"].push_back(segment.ms_per_token);
+    json["cpu_ms_per_token"].push_back(segment.cpu_ms_per_token);
     json["resident_bytes"].push_back(segment.resident_bytes);
     json["cache_bytes"].push_back(segment.cache_bytes);
     std::cout << absl::StreamFormat(

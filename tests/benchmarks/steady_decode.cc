@@ -3,6 +3,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <ctime>
 #include <fstream>
 #include <random>
 #include <utility>
@@ -21,6 +22,12 @@ namespace kvp {
 namespace {
 
 constexpr int64_t kRandomEvery = 16;
+
+double ProcessCpuMilliseconds() {
+  timespec time = {};
+  clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &time);
+  return 1e3 * static_cast<double>(time.tv_sec) + 1e-6 * static_cast<double>(time.tv_nsec);
+}
 
 int64_t ResidentBytes() {
   std::ifstream statm("/proc/self/statm");
@@ -49,10 +56,13 @@ absl::StatusOr<std::vector<DecodeSegment>> MeasureSteadyDecode(const Decoder& de
   std::mt19937_64 random(1);
   std::vector<DecodeSegment> result;
   std::vector<double> milliseconds;
+  std::vector<double> cpu_milliseconds;
   milliseconds.reserve(static_cast<size_t>(tokens));
+  cpu_milliseconds.reserve(static_cast<size_t>(tokens));
   int32_t token = 1;
   for (int64_t i = 0; i < tokens; ++i) {
     const absl::Time begin = absl::Now();
+    const double cpu_begin = ProcessCpuMilliseconds();
     ASSIGN_OR_RETURN(const at::Tensor logits, decoder.Forward({token}, cache, {}));
     RETURN_IF_ERROR(budget.Update(cache));
     token = static_cast<int32_t>(i % kRandomEvery == 0
@@ -60,10 +70,13 @@ absl::StatusOr<std::vector<DecodeSegment>> MeasureSteadyDecode(const Decoder& de
                                      : static_cast<uint64_t>(logits.argmax().item<int64_t>()));
     if (i < first) continue;
     milliseconds.push_back(absl::ToDoubleMilliseconds(absl::Now() - begin));
+    cpu_milliseconds.push_back(ProcessCpuMilliseconds() - cpu_begin);
     const int64_t done = i + 1 - first;
     if (done * segments / (tokens - first) == static_cast<int64_t>(result.size())) continue;
-    result.push_back({Median(milliseconds), ResidentBytes(), cache.allocated_bytes()});
+    result.push_back(
+        {Median(milliseconds), Median(cpu_milliseconds), ResidentBytes(), cache.allocated_bytes()});
     milliseconds.clear();
+    cpu_milliseconds.clear();
   }
   return result;
 }

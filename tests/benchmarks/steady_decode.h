@@ -16,7 +16,9 @@ namespace kvp {
 
 // One of the equal parts into which the tokens behind the budget are taken apart.
 struct DecodeSegment {
-  double ms_per_token = 0;     // median over the segment's tokens
+  double ms_per_token = 0;  // median over the segment's tokens
+  // The same of the process's CPU time, which doesn't grow with what else runs on the machine.
+  double cpu_ms_per_token = 0;
   int64_t resident_bytes = 0;  // of the process, at its end
   int64_t cache_bytes = 0;     // at its end, room for more entries included
 };

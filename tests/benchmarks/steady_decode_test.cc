@@ -25,16 +25,17 @@ TEST(SteadyDecodeTest, TwentyThousandTokensTakeConstantMemoryAndTime) {
                        MeasureSteadyDecode(*decoder, *policy, kBudget, kTokens, 10));
   ASSERT_EQ(segments.size(), 10);
   const DecodeSegment& first = segments.front();
-  double fastest = first.ms_per_token;
+  double fastest = first.cpu_ms_per_token;
   for (const DecodeSegment& segment : segments) {
     EXPECT_EQ(segment.cache_bytes, first.cache_bytes);
     EXPECT_NEAR(
         static_cast<double>(segment.resident_bytes) / static_cast<double>(first.resident_bytes), 1,
         0.02);
-    fastest = std::min(fastest, segment.ms_per_token);
+    fastest = std::min(fastest, segment.cpu_ms_per_token);
   }
-  // Medians of 1,900 tokens; what else runs on the machine makes the rest of the difference.
-  EXPECT_LT(segments.back().ms_per_token, 1.5 * fastest);
+  // Medians of 1,900 tokens; caches that others on the machine fill make the rest of the
+  // difference.
+  EXPECT_LT(segments.back().cpu_ms_per_token, 1.5 * fastest);
 }
 
 TEST(SteadyDecodeTest, TooFewTokensAreRefused) {

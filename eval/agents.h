@@ -21,10 +21,14 @@ namespace kvp {
 absl::StatusOr<std::map<std::string, std::string>> CheckAgents(const std::string& agents_path,
                                                                const Decoder& decoder);
 
-// Makes the named policies, in that order; all of PolicyNames() that can be made where `names` is
-// empty: "kvp" needs agents. Errors of MakePolicy.
+// FAILED_PRECONDITION, naming the file, the field and both values, where the filters of policy
+// q_filter were made for another model than `decoder`.
+absl::Status CheckQFilters(const std::string& q_filters_path, const Decoder& decoder);
+
+// Makes the named policies, in that order. Where `names` is empty, all of PolicyNames() but those
+// whose file isn't named, which are logged. Errors of MakePolicy.
 absl::StatusOr<std::vector<std::unique_ptr<Policy>>> MakePolicies(
-    const std::vector<std::string>& names, const std::string& agents_path);
+    const std::vector<std::string>& names, const PolicyOptions& options);
 
 }  // namespace kvp
 

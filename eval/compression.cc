@@ -1,5 +1,6 @@
 #include "eval/compression.h"
 
+#include <tuple>
 #include <vector>
 
 #include "ATen/core/grad_mode.h"
@@ -35,30 +36,40 @@ absl::StatusOr<PolicyInput> InputOfCache(const KvCache& cache, uint64_t sequence
   return input;
 }
 
-absl::Status CompressCache(const at::Tensor& scores, double budget,
-                           const ProtectedTokens& protected_tokens, KvCache& cache) {
+absl::Status CompressCache(const Policy& policy, const PolicyInput& input, const at::Tensor& scores,
+                           double budget, const ProtectedTokens& protected_tokens, KvCache& cache) {
   const at::NoGradGuard no_gradients;
   const int64_t tokens = cache.length(0, 0);
-  if (scores.dim() != 2 || scores.size(0) != cache.layers() * cache.kv_heads() ||
-      scores.size(1) != tokens) {
-    return absl::InvalidArgumentError(absl::StrCat(
-        "scores [", absl::StrJoin(scores.sizes(), ", "), "] aren't [",
-        cache.layers() * cache.kv_heads(), ", ", tokens, "], the cache's heads and entries"));
+  const int64_t heads = cache.layers() * cache.kv_heads();
+  if (scores.dim() != 2 || scores.size(0) != heads || scores.size(1) != tokens ||
+      static_cast<int64_t>(input.heads.size()) != heads) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("scores [", absl::StrJoin(scores.sizes(), ", "), "] of ", input.heads.size(),
+                     " heads aren't [", heads, ", ", tokens, "], the cache's heads and entries"));
   }
-  ASSIGN_OR_RETURN(const int64_t kept_tokens, BudgetTokens(budget, tokens));
-  ASSIGN_OR_RETURN(const at::Tensor selected, SelectKept(scores, kept_tokens, protected_tokens));
-  const at::Tensor kept = selected.cpu();
+  ASSIGN_OR_RETURN(const int64_t mean, BudgetTokens(budget, tokens));
+  ASSIGN_OR_RETURN(const std::vector<int64_t> budgets,
+                   policy.HeadBudgets(input, scores, mean, protected_tokens));
+  const at::Tensor ranking = Ranking(scores, protected_tokens).cpu();
+  int64_t total = 0;
   for (int64_t layer = 0; layer < cache.layers(); ++layer) {
     for (int64_t head = 0; head < cache.kv_heads(); ++head) {
-      RETURN_IF_ERROR(cache.Keep(layer, head, kept[layer * cache.kv_heads() + head]));
-      if (cache.length(layer, head) != kept_tokens ||
-          cache.keys(layer, head).size(0) != kept_tokens ||
-          cache.values(layer, head).size(0) != kept_tokens) {
-        return absl::InternalError(
-            absl::StrCat("layer ", layer, ", KV head ", head, ": ", cache.length(layer, head),
-                         " entries after compaction, the budget is ", kept_tokens));
+      const int64_t row = layer * cache.kv_heads() + head;
+      const int64_t kept = budgets[static_cast<size_t>(row)];
+      RETURN_IF_ERROR(cache.Keep(layer, head, std::get<0>(ranking[row].narrow(0, 0, kept).sort())));
+      if (cache.length(layer, head) != kept || cache.keys(layer, head).size(0) != kept ||
+          cache.values(layer, head).size(0) != kept) {
+        return absl::InternalError(absl::StrCat("layer ", layer, ", KV head ", head, ": ",
+                                                cache.length(layer, head),
+                                                " entries after compaction, the budget is ", kept));
       }
+      total += kept;
     }
+  }
+  if (total != heads * mean) {
+    return absl::InternalError(absl::StrCat("policy ", policy.name(), ": ", total,
+                                            " entries after compaction, the budget of all ", heads,
+                                            " heads is ", heads * mean));
   }
   return absl::OkStatus();
 }

@@ -10,6 +10,7 @@
 #include "absl/status/statusor.h"
 #include "llm/kv_cache.h"
 #include "policy/policy.h"
+#include "policy/policy_input.h"
 #include "policy/selection.h"
 
 namespace kvp {
@@ -19,13 +20,16 @@ namespace kvp {
 // differ (entries were removed before).
 absl::StatusOr<PolicyInput> InputOfCache(const KvCache& cache, uint64_t sequence_seed);
 
-// Keeps, of every head, the `budget` (a fraction of its entries) highest-scored entries, the
-// protected ones first, and frees the others. `scores` [layers * kv_heads, entries], layer-major.
+// Keeps, of every head, its highest-scored entries, the protected ones first, and frees the others:
+// `budget` is the share of all entries that stays, and the policy says how it is spread over heads
+// (Policy::HeadBudgets). `input` and `scores` [layers * kv_heads, entries] are those of `cache`,
+// layer-major.
 //
 // INVALID_ARGUMENT for a budget outside (0, 1] or scores of another shape; INTERNAL where a head
-// ends up with another number of entries than the budget allows.
-absl::Status CompressCache(const at::Tensor& scores, double budget,
-                           const ProtectedTokens& protected_tokens, KvCache& cache);
+// ends up with another number of entries than its budget, or all of them with more or fewer than
+// they should.
+absl::Status CompressCache(const Policy& policy, const PolicyInput& input, const at::Tensor& scores,
+                           double budget, const ProtectedTokens& protected_tokens, KvCache& cache);
 
 }  // namespace kvp
 

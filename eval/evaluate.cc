@@ -28,6 +28,7 @@ ABSL_FLAG(std::string, shards, "",
 ABSL_FLAG(absl::Duration, connect_deadline, absl::Seconds(30),
           "How long a shard may be unreachable.");
 ABSL_FLAG(std::string, agents, "", "agents.safetensors, which policy kvp needs.");
+ABSL_FLAG(std::string, q_filters, "", "q_filters.safetensors, which policy q_filter needs.");
 ABSL_FLAG(std::string, text, "",
           "Held-out text, one paragraph a line: the prompts' filler and the text whose perplexity "
           "is read; "
@@ -41,8 +42,10 @@ ABSL_FLAG(int64_t, text_context_tokens, 768, "Tokens of each window that are com
 ABSL_FLAG(int64_t, text_next_tokens, 128, "Tokens behind them that are predicted.");
 ABSL_FLAG(uint64_t, seed, 1, "Seed of the prompts and of what is random in policies.");
 ABSL_FLAG(std::string, policies, "",
-          "Comma-separated: kvp, oracle, random, streaming_llm, k_norm, key_diff. Default: all "
-          "that can be made.");
+          "Comma-separated: kvp, oracle, random, streaming_llm, k_norm, key_diff, lag_kv, cur, "
+          "leverage, h2o, tova, snap_kv, pyramid_kv, expected_attention, q_filter, kv_zip; ada: "
+          "before one lets the heads of a layer compete for its entries. Default: all that can be "
+          "made.");
 ABSL_FLAG(
     std::string, budgets, "0.5,0.25,0.125,0.0625",
     "Comma-separated shares of the cache that are kept, each in (0, 1]; of each head at least "
@@ -79,6 +82,7 @@ absl::StatusOr<EvaluationOptions> OptionsFromFlags() {
   }
   options.connect_deadline = absl::GetFlag(FLAGS_connect_deadline);
   options.agents_path = absl::GetFlag(FLAGS_agents);
+  options.q_filters_path = absl::GetFlag(FLAGS_q_filters);
   options.text_path = absl::GetFlag(FLAGS_text);
   options.policies = absl::StrSplit(absl::GetFlag(FLAGS_policies), ',', absl::SkipEmpty());
   options.budgets.clear();

@@ -11,6 +11,7 @@
 #include "absl/time/clock.h"
 #include "absl/time/time.h"
 #include "eval/agents.h"
+#include "eval/context_replay.h"
 #include "eval/findings.h"
 #include "eval/html.h"
 #include "eval/offline.h"
@@ -49,7 +50,12 @@ absl::Status RunOffline(const EvaluationOptions& options,
   OfflineOptions offline;
   offline.budgets = options.budgets;
   offline.model_fingerprint = decoder.fingerprint();
-  ASSIGN_OR_RETURN(OfflineResults found, EvaluateOffline(*reader, policies, offline));
+  ASSIGN_OR_RETURN(const std::vector<const Policy*> able,
+                   OfflinePolicies(*reader, policies, offline.split));
+  // Policies that are named and can't run anywhere are refused, with what they miss.
+  const bool refuse = able.empty() && options.text_path.empty();
+  ASSIGN_OR_RETURN(OfflineResults found,
+                   EvaluateOffline(*reader, refuse ? policies : able, offline));
   results.offline = std::move(found.policies);
   results.traces = found.traces;
   results.tokens = found.tokens;
@@ -62,8 +68,29 @@ absl::Status RunOffline(const EvaluationOptions& options,
   return absl::OkStatus();
 }
 
+// `policies`, less those that repeat the context where none were named and the model's length
+// leaves no room to repeat `context_tokens`.
+std::vector<const Policy*> WithRoom(const EvaluationOptions& options,
+                                    const std::vector<const Policy*>& policies,
+                                    const Decoder& decoder, size_t context_tokens,
+                                    const std::vector<int32_t>& replay_prompt) {
+  const absl::Status room = ReplayChunkTokens(decoder, static_cast<int64_t>(context_tokens),
+                                              static_cast<int64_t>(replay_prompt.size()))
+                                .status();
+  if (!options.policies.empty() || room.ok()) return policies;
+  std::vector<const Policy*> able;
+  for (const Policy* policy : policies) {
+    if (!policy->info().replay_attention) {
+      able.push_back(policy);
+    } else {
+      LogInfo(absl::StrCat("policy ", policy->name(), " is left out: ", room.message()));
+    }
+  }
+  return able;
+}
+
 absl::Status RunInModel(const EvaluationOptions& options,
-                        const std::vector<const Policy*>& policies, const Decoder& decoder,
+                        const std::vector<const Policy*>& all_policies, const Decoder& decoder,
                         Results& results) {
   const absl::Time begin = absl::Now();
   ASSIGN_OR_RETURN(const std::unique_ptr<Tokenizer> tokenizer,
@@ -82,6 +109,12 @@ absl::Status RunInModel(const EvaluationOptions& options,
   in_model.budgets = options.budgets;
   in_model.threads = options.threads;
   in_model.timed_sequences = options.timed_sequences;
+  in_model.replay_prompt = tokenizer->Encode(kReplayPrompt);
+  size_t longest = 0;
+  for (const EvaluationPrompt& prompt : prompts) longest = std::max(longest, prompt.context.size());
+  for (const TextWindow& window : windows) longest = std::max(longest, window.context.size());
+  const std::vector<const Policy*> policies =
+      WithRoom(options, all_policies, decoder, longest, in_model.replay_prompt);
   Progress progress("sequences", static_cast<int64_t>(prompts.size() + windows.size()));
   in_model.progress = [&progress](int64_t done, int64_t total) {
     if (done < total) {
@@ -125,18 +158,19 @@ absl::Status EvaluationOptions::Validate() const {
       return absl::InvalidArgumentError(absl::StrCat("--budgets: ", budget, " isn't in (0, 1]"));
     }
   }
-  const std::vector<std::string>& known = PolicyNames();
   std::set<std::string> seen;
   for (const std::string& policy : policies) {
-    if (std::find(known.begin(), known.end(), policy) == known.end()) {
-      return absl::InvalidArgumentError(
-          absl::StrCat("--policies: \"", policy, "\" is none of ", absl::StrJoin(known, ", ")));
+    const absl::StatusOr<PolicyInfo> info = FindPolicy(policy);
+    if (!info.ok()) {
+      return absl::InvalidArgumentError(absl::StrCat("--policies: ", info.status().message()));
     }
     if (!seen.insert(policy).second) {
       return absl::InvalidArgumentError(absl::StrCat("--policies: ", policy, " stands twice"));
     }
-    if (policy == "kvp" && agents_path.empty()) {
-      return absl::InvalidArgumentError("--policies: kvp needs --agents");
+    const std::string& file = info->file == "agents" ? agents_path : q_filters_path;
+    if (!info->file.empty() && file.empty()) {
+      return absl::InvalidArgumentError(
+          absl::StrCat("--policies: ", policy, " needs --", info->file));
     }
   }
   const auto check = [](const char* flag, int64_t value, int64_t least) {
@@ -170,8 +204,11 @@ absl::StatusOr<Results> RunEvaluation(const EvaluationOptions& options) {
   if (!options.agents_path.empty()) {
     ASSIGN_OR_RETURN(results.agents, CheckAgents(options.agents_path, *decoder));
   }
+  if (!options.q_filters_path.empty()) {
+    RETURN_IF_ERROR(CheckQFilters(options.q_filters_path, *decoder));
+  }
   ASSIGN_OR_RETURN(const std::vector<std::unique_ptr<Policy>> owned,
-                   MakePolicies(options.policies, options.agents_path));
+                   MakePolicies(options.policies, {options.agents_path, options.q_filters_path}));
   std::vector<const Policy*> policies;
   for (const std::unique_ptr<Policy>& policy : owned) policies.push_back(policy.get());
 

@@ -28,12 +28,15 @@ struct EvaluationOptions {
   TlsFiles tls;
   // How long a shard may be unreachable.
   absl::Duration connect_deadline = absl::Seconds(30);
-  // agents.safetensors; "kvp" can't be evaluated without it.
+  // agents.safetensors and q_filters.safetensors, without which "kvp" and "q_filter" can't be
+  // evaluated.
   std::string agents_path;
+  std::string q_filters_path;
   // Text that the agents weren't trained on, for fillers and perplexity; the part in the model is
   // left out where it is empty.
   std::string text_path;
-  // All that can be made where it is empty.
+  // All that can be made where it is empty. Offline, those that need the model, or queries that
+  // weren't recorded, are left out, and that is logged.
   std::vector<std::string> policies;
   std::vector<double> budgets = {0.5, 0.25, 0.125, 0.0625};
   int64_t prompts = 60;

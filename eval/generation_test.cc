@@ -1,9 +1,13 @@
 #include "eval/generation.h"
 
+#include <algorithm>
 #include <memory>
+#include <string>
 #include <vector>
 
 #include "ATen/ops/allclose.h"
+#include "ATen/ops/cat.h"
+#include "ATen/ops/tensor.h"
 #include "gtest/gtest.h"
 #include "llm/tiny_model.h"
 #include "util/status_matchers.h"
@@ -109,6 +113,87 @@ TEST_F(GenerationTest, APromptOfOneTokenHasNothingToCompress) {
   ASSERT_OK_AND_ASSIGN(const Generation generation,
                        GenerateCompressed(*decoder_, {42}, policy_.get(), options_));
   EXPECT_EQ(generation.cache_bytes, generation.full_cache_bytes);
+}
+
+TEST_F(GenerationTest, EveryPolicyCompressesToTheSameNumberOfBytes) {
+  options_.budget = 0.25;
+  options_.replay_prompt = {1, 2, 3};
+  for (const PolicyInfo& info : Policies()) {
+    for (const std::string& name : {info.name, "ada:" + info.name}) {
+      if (!info.file.empty() || info.importance || !FindPolicy(name).ok()) continue;
+      ASSERT_OK_AND_ASSIGN(const auto policy, MakePolicy(name));
+      ASSERT_OK_AND_ASSIGN(const Generation generation,
+                           GenerateCompressed(*decoder_, prompt_, policy.get(), options_));
+      EXPECT_EQ(generation.cache_bytes * 4, generation.full_cache_bytes) << name;
+      EXPECT_FALSE(generation.tokens.empty()) << name;
+    }
+  }
+}
+
+TEST_F(GenerationTest, WithinABudgetThatHoldsEverythingItIsTheModelsOwnContinuation) {
+  ASSERT_OK_AND_ASSIGN(const auto policy, MakePolicy("k_norm"));
+  ASSERT_OK_AND_ASSIGN(const Generation expected,
+                       GenerateCompressed(*decoder_, prompt_, nullptr, options_));
+  options_.budget_tokens = 100;
+  options_.chunk_tokens = 20;
+  ASSERT_OK_AND_ASSIGN(const Generation generation,
+                       GenerateWithinBudget(*decoder_, prompt_, *policy, options_));
+  EXPECT_EQ(generation.tokens, expected.tokens);
+  EXPECT_EQ(generation.full_cache_bytes, expected.full_cache_bytes);
+}
+
+TEST_F(GenerationTest, WithinABudgetEntriesLeaveBehindEveryChunkAndToken) {
+  ASSERT_OK_AND_ASSIGN(const auto policy, MakePolicy("streaming_llm"));
+  options_.budget_tokens = 24;
+  options_.chunk_tokens = 20;
+  options_.prompt_logits = true;
+  options_.max_new_tokens = 30;
+  ASSERT_OK_AND_ASSIGN(const Generation generation,
+                       GenerateWithinBudget(*decoder_, prompt_, *policy, options_));
+  // The first 4 entries and the last 20, by hand.
+  KvCache cache = decoder_->NewCache();
+  const auto run = [&](const std::vector<int32_t>& tokens) {
+    Decoder::ForwardOptions all;
+    all.logits = Decoder::Logits::kAll;
+    const at::Tensor logits = *decoder_->Forward(tokens, cache, all);
+    for (int64_t row = 0; row < kLayers * kKvHeads; ++row) {
+      std::vector<int64_t> kept;
+      const int64_t length = cache.length(row / kKvHeads, row % kKvHeads);
+      for (int64_t i = 0; i < length; ++i) {
+        if (i < 4 || i >= length - 20) kept.push_back(i);
+      }
+      EXPECT_OK(cache.Keep(row / kKvHeads, row % kKvHeads, at::tensor(kept, at::kLong)));
+    }
+    return logits;
+  };
+  std::vector<at::Tensor> prompt_logits;
+  for (size_t first = 0; first < prompt_.size(); first += 20) {
+    const auto begin = prompt_.begin() + static_cast<int64_t>(first);
+    const auto end = prompt_.begin() + static_cast<int64_t>(std::min(prompt_.size(), first + 20));
+    prompt_logits.push_back(run(std::vector<int32_t>(begin, end)));
+  }
+  EXPECT_TRUE(at::allclose(generation.prompt_logits, at::cat(prompt_logits), 1e-4, 1e-4));
+  std::vector<int32_t> tokens;
+  at::Tensor last = generation.prompt_logits[64];
+  for (size_t i = 0; i < generation.tokens.size(); ++i) {
+    tokens.push_back(static_cast<int32_t>(last.argmax().item<int64_t>()));
+    last = run({tokens.back()})[0];
+  }
+  EXPECT_EQ(generation.tokens, tokens);
+  EXPECT_GE(generation.tokens.size(), 20);
+  EXPECT_EQ(generation.cache_bytes * 65, generation.full_cache_bytes * 24);
+}
+
+TEST_F(GenerationTest, WithinABudgetOnlyPoliciesThatScoreOnceCanRun) {
+  options_.budget_tokens = 24;
+  EXPECT_THAT(GenerateWithinBudget(*decoder_, prompt_, *policy_, options_),
+              StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("key_diff")));
+  ASSERT_OK_AND_ASSIGN(const auto policy, MakePolicy("random"));
+  EXPECT_THAT(GenerateWithinBudget(*decoder_, {}, *policy, options_),
+              StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("no tokens")));
+  options_.chunk_tokens = 0;
+  EXPECT_THAT(GenerateWithinBudget(*decoder_, prompt_, *policy, options_),
+              StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("chunk_tokens is 0")));
 }
 
 TEST_F(GenerationTest, RefusesWhatItCantRun) {

@@ -14,6 +14,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/synchronization/mutex.h"
 #include "eval/compression.h"
+#include "eval/context_watch.h"
 #include "eval/parallel.h"
 #include "eval/statistics.h"
 #include "llm/importance_observer.h"
@@ -115,7 +116,8 @@ class InModelEvaluation {
   absl::StatusOr<SequenceOutcomes> Run(const Sequence& sequence) const {
     const at::NoGradGuard no_gradients;
     KvCache cache = decoder_.NewCache();
-    RETURN_IF_ERROR(Prefill(sequence, cache));
+    ContextWatch watch(decoder_, policies_, options_.replay_prompt);
+    RETURN_IF_ERROR(Prefill(sequence, watch.observer(), cache));
     SequenceOutcomes outcomes;
     at::Tensor importance;
     {
@@ -123,7 +125,7 @@ class InModelEvaluation {
       outcomes.full.cache_bytes = static_cast<double>(whole.allocated_bytes());
       ASSIGN_OR_RETURN(importance, AnswerObserved(sequence, whole, outcomes.full));
     }
-    ASSIGN_OR_RETURN(PolicyInput input, InputOfCache(cache, sequence.seed));
+    ASSIGN_OR_RETURN(PolicyInput input, watch.Input(sequence.context, cache, sequence.seed));
     input.importance = importance;
     for (const Policy* policy : policies_) {
       absl::StatusOr<at::Tensor> scores = policy->Score(input);
@@ -131,9 +133,9 @@ class InModelEvaluation {
       outcomes.compressed.emplace_back();
       for (double budget : options_.budgets) {
         KvCache compressed = cache;
-        RETURN_IF_ERROR(
-            Annotate(CompressCache(*scores, budget, options_.protected_tokens, compressed),
-                     absl::StrCat("policy ", policy->name(), ", budget ", budget)));
+        RETURN_IF_ERROR(Annotate(
+            CompressCache(*policy, input, *scores, budget, options_.protected_tokens, compressed),
+            absl::StrCat("policy ", policy->name(), ", budget ", budget)));
         Outcome outcome;
         outcome.cache_bytes = static_cast<double>(compressed.allocated_bytes());
         RETURN_IF_ERROR(Answer(sequence, nullptr, compressed, outcome));
@@ -148,9 +150,11 @@ class InModelEvaluation {
     const at::NoGradGuard no_gradients;
     KvCache cache = decoder_.NewCache();
     const Stopwatch prefill;
-    RETURN_IF_ERROR(Prefill(sequence, cache));
+    RETURN_IF_ERROR(Prefill(sequence, nullptr, cache));
     WaitFor(cache.keys(cache.layers() - 1, 0));
     costs.prefill_ms.push_back(prefill.Milliseconds());
+    ASSIGN_OR_RETURN(const Observation observation,
+                     Observe(sequence, costs.prefill_ms.back(), cache));
 
     at::Tensor importance;
     {
@@ -167,14 +171,20 @@ class InModelEvaluation {
       const Stopwatch scoring;
       ASSIGN_OR_RETURN(PolicyInput input, InputOfCache(cache, sequence.seed));
       input.importance = importance;
+      input.rope_frequencies = observation.input.rope_frequencies;
+      input.queries = observation.input.queries;
+      input.replay_attention = observation.input.replay_attention;
       ASSIGN_OR_RETURN(const at::Tensor scores, policies_[i]->Score(input));
       WaitFor(scores);
-      costs.score_ms[i].push_back(scoring.Milliseconds());
+      const PolicyInfo& info = policies_[i]->info();
+      costs.score_ms[i].push_back(scoring.Milliseconds() +
+                                  (info.reads_queries() ? observation.watching_ms : 0) +
+                                  (info.replay_attention ? observation.replay_ms : 0));
       for (size_t b = 0; b < options_.budgets.size(); ++b) {
         KvCache compressed = cache;
         const Stopwatch compaction;
-        RETURN_IF_ERROR(
-            CompressCache(scores, options_.budgets[b], options_.protected_tokens, compressed));
+        RETURN_IF_ERROR(CompressCache(*policies_[i], input, scores, options_.budgets[b],
+                                      options_.protected_tokens, compressed));
         WaitFor(compressed.values(cache.layers() - 1, 0));
         costs.compact_ms[i][b].push_back(compaction.Milliseconds());
         ASSIGN_OR_RETURN(const double decode_ms, DecodeMs(sequence, compressed));
@@ -185,10 +195,39 @@ class InModelEvaluation {
   }
 
  private:
-  absl::Status Prefill(const Sequence& sequence, KvCache& cache) const {
+  absl::Status Prefill(const Sequence& sequence, AttentionObserver* observer,
+                       KvCache& cache) const {
     Decoder::ForwardOptions forward;
     forward.logits = Decoder::Logits::kNone;
+    forward.observer = observer;
     return decoder_.Forward(sequence.context, cache, forward).status();
+  }
+
+  // What policies need beside the cache, and what it took to get it.
+  struct Observation {
+    PolicyInput input;
+    double watching_ms = 0;  // by how much watching it slowed the prefill down
+    double replay_ms = 0;    // of the second pass
+  };
+
+  // `cache` holds the context, whose prefill took `prefill_ms` unwatched.
+  absl::StatusOr<Observation> Observe(const Sequence& sequence, double prefill_ms,
+                                      const KvCache& cache) const {
+    Observation observation;
+    ContextWatch watch(decoder_, policies_, options_.replay_prompt);
+    if (watch.observer() != nullptr) {
+      KvCache watched = decoder_.NewCache();
+      const Stopwatch prefill;
+      RETURN_IF_ERROR(Prefill(sequence, watch.observer(), watched));
+      WaitFor(watched.keys(watched.layers() - 1, 0));
+      observation.watching_ms = std::max(0.0, prefill.Milliseconds() - prefill_ms);
+    }
+    const Stopwatch replay;
+    ASSIGN_OR_RETURN(observation.input, watch.Input(sequence.context, cache, sequence.seed));
+    const at::Tensor& last = observation.input.replay_attention;
+    WaitFor(last.defined() ? last : observation.input.keys);
+    observation.replay_ms = replay.Milliseconds();
+    return observation;
   }
 
   // Runs the continuation behind `cache` and adds what the logits say of the targets.

@@ -32,6 +32,8 @@ namespace kvp {
 struct InModelOptions {
   std::vector<double> budgets = {0.5, 0.25, 0.125, 0.0625};
   ProtectedTokens protected_tokens;
+  // The tokens of kReplayPrompt (eval/context_replay.h), for policies that repeat the context.
+  std::vector<int32_t> replay_prompt;
   // Prompts that run at the same time, one thread each.
   int64_t threads = 1;
   // Costs are measured after that, alone and on one thread, on this many prompts (or text windows
@@ -51,7 +53,9 @@ struct InModelResults {
 };
 
 // Runs every prompt and window under every policy and budget, and with the whole cache. The
-// oracle's importance comes from one pass over the continuation with the whole cache. What is
+// oracle's importance comes from one pass over the continuation with the whole cache; what other
+// policies need is gathered during the prefill, or in a second pass, and what that costs is part of
+// their score_ms. What is
 // random depends on the sequences' seeds alone, so that results but for times don't depend on
 // threads.
 //

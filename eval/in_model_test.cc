@@ -129,6 +129,29 @@ TEST_F(InModelTest, AgreesWithTheProtocolDoneByHandTokenByToken) {
   EXPECT_NEAR(cell.perplexity, std::exp(nats / 32), 1e-3);
 }
 
+TEST_F(InModelTest, EveryPolicyKeepsTheBudgetsShare) {
+  owned_.clear();
+  policies_.clear();
+  for (const PolicyInfo& info : Policies()) {
+    if (info.file.empty()) owned_.push_back(*MakePolicy(info.name));
+  }
+  owned_.push_back(*MakePolicy("ada:snap_kv"));
+  for (const auto& policy : owned_) policies_.push_back(policy.get());
+  options_.budgets = {1, 0.5, 0.125};
+  options_.replay_prompt = {5, 6};
+  options_.timed_sequences = 1;
+  ASSERT_OK_AND_ASSIGN(const InModelResults results,
+                       EvaluateInModel(*decoder_, prompts_, windows_, policies_, options_));
+  ASSERT_EQ(results.policies.size(), 15);
+  for (const auto& [name, cells] : results.policies) {
+    EXPECT_DOUBLE_EQ(cells.at(0.5).cache_share, 0.5) << name;
+    EXPECT_DOUBLE_EQ(cells.at(0.125).cache_share, 0.125) << name;
+    EXPECT_EQ(cells.at(1).correct, results.full_cache.correct) << name;
+    EXPECT_EQ(cells.at(1).nats_per_token, results.full_cache.nats_per_token) << name;
+    EXPECT_GT(cells.at(0.5).score_ms, 0) << name;
+  }
+}
+
 TEST_F(InModelTest, TasksAreCountedApart) {
   options_.budgets = {0.5};
   ASSERT_OK_AND_ASSIGN(const InModelResults results,

@@ -1,16 +1,20 @@
 #include "eval/offline.h"
 
 #include <algorithm>
+#include <cmath>
 #include <cstring>
 #include <map>
 #include <utility>
 
 #include "ATen/ops/arange.h"
+#include "ATen/ops/cat.h"
 #include "ATen/ops/zeros.h"
 #include "absl/strings/str_cat.h"
 #include "absl/types/span.h"
 #include "eval/ranking_metrics.h"
 #include "eval/statistics.h"
+#include "policy/policy_input.h"
+#include "policy/query_statistics.h"
 #include "policy/selection.h"
 #include "util/head_split.h"
 #include "util/logging.h"
@@ -25,6 +29,7 @@ struct TraceHeads {
   at::Tensor keys;              // bf16 [heads, cut, head_dim]
   at::Tensor values;            // bf16 [heads, cut, head_dim]
   at::Tensor importance;        // fp32 [heads, cut]
+  at::Tensor queries;           // bf16 [heads, group, cut, head_dim], or undefined: none are needed
   std::vector<int64_t> filled;  // entries read, by head
 };
 
@@ -78,13 +83,17 @@ absl::StatusOr<std::vector<HeldOutTrace>> ListHeldOut(TraceReader& reader,
   return traces;
 }
 
-TraceHeads EmptyHeads(const HeldOutTrace& trace, int64_t heads) {
+TraceHeads EmptyHeads(const HeldOutTrace& trace, int64_t heads, bool with_queries) {
   const int64_t head_dim = trace.record.model().head_dim();
   TraceHeads result;
   result.keys = at::zeros({heads, trace.cut, head_dim}, at::kBFloat16);
   result.values = at::zeros({heads, trace.cut, head_dim}, at::kBFloat16);
   result.importance = at::zeros({heads, trace.cut}, at::kFloat);
   result.filled.assign(heads, 0);
+  const int64_t group = trace.record.recorded_query_heads();
+  if (with_queries && group > 0) {
+    result.queries = at::zeros({heads, group, trace.cut, head_dim}, at::kBFloat16);
+  }
   return result;
 }
 
@@ -115,8 +124,46 @@ absl::Status AddBlock(const HeldOutTrace& trace, const HeadBlock& block, int64_t
   copy(heads.keys, keys);
   copy(heads.values, values);
   copy(heads.importance, labels.select(0, block.cuts - 1));
+  if (heads.queries.defined()) {
+    if (block.query_heads != heads.queries.size(1)) {
+      return absl::DataLossError(absl::StrCat(name, ": queries of ", block.query_heads,
+                                              " heads disagree with the trace's record"));
+    }
+    ASSIGN_OR_RETURN(const at::Tensor queries,
+                     TensorFromBytes(block.queries, at::kBFloat16,
+                                     {block.query_heads, block.tokens, block.head_dim}));
+    heads.queries[head].narrow(1, block.first_token, rows).copy_(queries.narrow(1, 0, rows));
+  }
   heads.filled[head] += rows;
   return absl::OkStatus();
+}
+
+// What the recorded queries show: of each head as if it were a layer of its own.
+ObservedQueries ObservedIn(const TraceHeads& entries, const at::Tensor& keys,
+                           const std::vector<double>& rope_frequencies,
+                           QueryStatistics::Wanted wanted) {
+  const int64_t heads = keys.size(0);
+  ObservedQueries observed;
+  observed.scale = 1 / std::sqrt(static_cast<double>(keys.size(2)));
+  observed.windows.assign(static_cast<size_t>(heads), 0);
+  std::vector<at::Tensor> recent, attention_sums, means, covariances;
+  for (int64_t head = 0; head < heads; ++head) {
+    QueryStatistics statistics(1, rope_frequencies, wanted);
+    LayerAttention attention;
+    attention.queries = entries.queries[head].to(at::kFloat);
+    attention.keys = keys[head].unsqueeze(0);
+    attention.scale = observed.scale;
+    statistics.Add(attention);
+    recent.push_back(statistics.recent());
+    attention_sums.push_back(statistics.attention_sums());
+    means.push_back(statistics.means());
+    covariances.push_back(statistics.covariances());
+  }
+  if (wanted.recent) observed.recent = at::cat(recent);
+  if (wanted.attention_sums) observed.attention_sums = at::cat(attention_sums);
+  if (wanted.moments) observed.means = at::cat(means);
+  if (wanted.moments) observed.covariances = at::cat(covariances);
+  return observed;
 }
 
 // Running means of one policy.
@@ -134,6 +181,13 @@ class OfflineEvaluation {
                     const OfflineOptions& options)
       : reader_(reader), policies_(policies), options_(options), budgets_(options.budgets) {
     budgets_.insert(budgets_.end(), options.curve_budgets.begin(), options.curve_budgets.end());
+    for (const Policy* policy : policies) {
+      const PolicyInfo& info = policy->info();
+      wanted_.recent |= info.recent_queries;
+      wanted_.moments |= info.query_moments;
+      wanted_.attention_sums |= info.attention_sums;
+      reads_queries_ |= info.reads_queries();
+    }
   }
 
   absl::StatusOr<OfflineResults> Run() {
@@ -161,10 +215,13 @@ class OfflineEvaluation {
     int64_t head_bytes = 0;
     int64_t entries = 0;
     for (const HeldOutTrace& trace : traces_) {
-      head_bytes += trace.cut * (int64_t{4} * model.head_dim() + 4);
+      const int64_t query_heads = reads_queries_ ? trace.record.recorded_query_heads() : 0;
+      head_bytes += trace.cut * ((int64_t{4} + 2 * query_heads) * model.head_dim() + 4);
       entries += trace.record.entries();
     }
-    const int64_t group = std::clamp<int64_t>(options_.resident_bytes / head_bytes, 1, heads_);
+    const int64_t layers =
+        std::max<int64_t>(1, options_.resident_bytes / head_bytes / model.kv_heads());
+    const int64_t group = layers * model.kv_heads();
     for (int64_t first = 0; first < heads_; first += group) {
       RETURN_IF_ERROR(EvaluateGroup(first, std::min(first + group, heads_)));
     }
@@ -188,7 +245,9 @@ class OfflineEvaluation {
       heads.push_back(HeadId::FromIndex(head, kv_heads_));
     }
     std::vector<TraceHeads> group;
-    for (const HeldOutTrace& trace : traces_) group.push_back(EmptyHeads(trace, end - begin));
+    for (const HeldOutTrace& trace : traces_) {
+      group.push_back(EmptyHeads(trace, end - begin, reads_queries_));
+    }
     for (int64_t row = 0; row < end - begin; ++row) {
       ASSIGN_OR_RETURN(const TraceReader::ReadResult read,
                        reader_.ReadHead(heads[row], options_.split, [&](HeadBlock block) {
@@ -221,9 +280,18 @@ class OfflineEvaluation {
     input.positions = at::arange(traces_[trace].cut, at::kLong);
     input.importance = entries.importance;
     input.sequence_seed = SequenceSeed(traces_[trace].id);
+    const ModelInfo& model = traces_[trace].record.model();
+    input.layers = model.layers();
+    input.rope_frequencies.assign(model.rope_frequencies().begin(), model.rope_frequencies().end());
+    if (entries.queries.defined()) {
+      input.queries = ObservedIn(entries, input.keys, input.rope_frequencies, wanted_);
+    }
     for (size_t i = 0; i < policies_.size(); ++i) {
       ASSIGN_OR_RETURN(const at::Tensor scores, policies_[i]->Score(input));
-      absl::StatusOr<RankingMetrics> metrics = MeasureRanking(scores, entries.importance, budgets_);
+      ASSIGN_OR_RETURN(const std::vector<std::vector<int64_t>> head_budgets,
+                       HeadBudgets(*policies_[i], input, scores));
+      absl::StatusOr<RankingMetrics> metrics =
+          MeasureRanking(scores, entries.importance, budgets_, head_budgets);
       if (!metrics.ok()) {
         return absl::Status(
             metrics.status().code(),
@@ -244,6 +312,21 @@ class OfflineEvaluation {
       }
     }
     return absl::OkStatus();
+  }
+
+  // What each head keeps at each budget; empty where all keep as many.
+  absl::StatusOr<std::vector<std::vector<int64_t>>> HeadBudgets(const Policy& policy,
+                                                                const PolicyInput& input,
+                                                                const at::Tensor& scores) const {
+    std::vector<std::vector<int64_t>> result;
+    if (policy.info().spread == BudgetSpread::kEven) return result;
+    for (const double budget : budgets_) {
+      ASSIGN_OR_RETURN(const int64_t mean, BudgetTokens(budget, scores.size(1)));
+      ASSIGN_OR_RETURN(std::vector<int64_t> heads,
+                       policy.HeadBudgets(input, scores, mean, ProtectedTokens{0, 0}));
+      result.push_back(std::move(heads));
+    }
+    return result;
   }
 
   PolicyOffline Summary(const PolicyMeans& means) const {
@@ -285,6 +368,8 @@ class OfflineEvaluation {
   const std::vector<const Policy*>& policies_;
   const OfflineOptions& options_;
   std::vector<double> budgets_;  // tables, then curve
+  QueryStatistics::Wanted wanted_;
+  bool reads_queries_ = false;
   std::vector<HeldOutTrace> traces_;
   std::map<TraceId, size_t> index_;
   int64_t kv_heads_ = 0;
@@ -295,6 +380,27 @@ class OfflineEvaluation {
 };
 
 }  // namespace
+
+absl::StatusOr<std::vector<const Policy*>> OfflinePolicies(
+    TraceReader& reader, const std::vector<const Policy*>& policies, const std::string& split) {
+  ASSIGN_OR_RETURN(const std::vector<TraceRecord> records, reader.ListTraces(split));
+  const bool have_queries =
+      std::all_of(records.begin(), records.end(),
+                  [](const TraceRecord& record) { return record.recorded_query_heads() > 0; });
+  std::vector<const Policy*> able;
+  for (const Policy* policy : policies) {
+    if (policy->info().replay_attention) {
+      LogInfo(absl::StrCat("policy ", policy->name(),
+                           " is left out offline: it makes the model repeat the context"));
+    } else if (policy->info().reads_queries() && !have_queries) {
+      LogInfo(absl::StrCat("policy ", policy->name(), " is left out offline: split \"", split,
+                           "\" has traces without queries (kvp collect --record-queries)"));
+    } else {
+      able.push_back(policy);
+    }
+  }
+  return able;
+}
 
 absl::StatusOr<OfflineResults> EvaluateOffline(TraceReader& reader,
                                                const std::vector<const Policy*>& policies,

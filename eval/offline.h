@@ -23,7 +23,8 @@ struct OfflineOptions {
   std::vector<double> budgets = {0.5, 0.25, 0.125, 0.0625};
   std::vector<double> curve_budgets = {1,     0.75,    0.5,    0.375,    0.25,    0.1875,
                                        0.125, 0.09375, 0.0625, 0.046875, 0.03125, 0.015625};
-  // Heads are read in groups whose entries fit: all of a group's heads are scored at once.
+  // Heads are read in groups of whole layers, as many as fit, but at least one layer: all of a
+  // group's heads are scored at once.
   int64_t resident_bytes = int64_t{1} << 30;
 };
 
@@ -36,10 +37,18 @@ struct OfflineResults {
   int64_t corrupt_blocks = 0;
 };
 
+// Those of `policies` that can score the traces of the split without the model: policies that
+// repeat the context can't, those that look at queries only where every trace has them recorded.
+// The others are logged.
+absl::StatusOr<std::vector<const Policy*>> OfflinePolicies(
+    TraceReader& reader, const std::vector<const Policy*>& policies, const std::string& split);
+
 // Scores every head's entries before the last cut of each trace of the split (the prompt's end)
 // with every policy, and measures the pure rankings (ranking_metrics.h) against the labels of that
 // cut. Means are over traces, then heads; a head whose labels are all zero in a trace doesn't count
 // there, and neither does a trace from the group of heads on in which a block of it is corrupt.
+// Policies that spread a budget over heads keep as many entries of each as they say. Attention of
+// recorded queries is computed as in layers without a sliding window.
 //
 // NOT_FOUND where the split has no traces; DATA_LOSS where none is whole, or a block disagrees with
 // its trace's record; INVALID_ARGUMENT where traces come from models of different geometry;

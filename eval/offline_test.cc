@@ -9,8 +9,10 @@
 #include "ATen/ops/ones.h"
 #include "ATen/ops/rand.h"
 #include "ATen/ops/randn.h"
+#include "ATen/ops/zeros.h"
 #include "eval/ranking_metrics.h"
 #include "gtest/gtest.h"
+#include "util/naive_importance.h"
 #include "util/status_matchers.h"
 #include "util/tensor_bytes.h"
 
@@ -41,11 +43,15 @@ class FakeReader : public TraceReader {
     record.set_prompt_tokens(cut);
     record.set_continuation_tokens(10);
     record.set_entries(entries);
+    record.set_recorded_query_heads(recorded_query_heads_);
     record.add_cuts(cut / 2);
     record.add_cuts(cut);
     for (int64_t head = 0; head < kLayers * kKvHeads; ++head) {
       const at::Tensor keys = at::randn({entries, kHeadDim}).to(at::kBFloat16);
       const at::Tensor values = at::randn({entries, kHeadDim}).to(at::kBFloat16);
+      const at::Tensor queries =
+          at::randn({recorded_query_heads_, entries, kHeadDim}).to(at::kBFloat16);
+      queries_[{id, head}] = queries.narrow(1, 0, cut).to(at::kFloat);
       at::Tensor labels = at::rand({2, entries}).pow(4).to(at::kHalf);
       labels[0].narrow(0, cut / 2, entries - cut / 2).zero_();
       labels[1].narrow(0, cut, entries - cut).zero_();
@@ -63,6 +69,10 @@ class FakeReader : public TraceReader {
         block.keys = BytesOfTensor(keys.narrow(0, first, tokens));
         block.values = BytesOfTensor(values.narrow(0, first, tokens));
         block.labels = BytesOfTensor(labels.narrow(1, first, tokens));
+        block.query_heads = recorded_query_heads_;
+        if (recorded_query_heads_ > 0) {
+          block.queries = BytesOfTensor(queries.narrow(1, first, tokens));
+        }
         blocks_[head].emplace_back(split, std::move(block));
       }
       keys_[{id, head}] = keys.narrow(0, 0, cut).to(at::kFloat);
@@ -71,6 +81,13 @@ class FakeReader : public TraceReader {
     }
     records_.push_back(std::move(record));
   }
+  // Of the traces added from now on.
+  void RecordQueries(int32_t heads) { recorded_query_heads_ = heads; }
+  // fp32 [query_heads, cut, head_dim] and [cut, head_dim].
+  at::Tensor queries(uint8_t id, int64_t head) { return queries_[{id, head}]; }
+  at::Tensor keys(uint8_t id, int64_t head) { return keys_[{id, head}]; }
+  at::Tensor importance(uint8_t id, int64_t head) { return importance_[{id, head}]; }
+
   void DropBlock(int64_t head, size_t index) {
     blocks_[head].erase(blocks_[head].begin() + static_cast<int64_t>(index));
     ++corrupt_;
@@ -116,6 +133,8 @@ class FakeReader : public TraceReader {
   std::map<int64_t, std::vector<std::pair<std::string, HeadBlock>>> blocks_;
   std::map<std::pair<uint8_t, int64_t>, at::Tensor> keys_;
   std::map<std::pair<uint8_t, int64_t>, at::Tensor> values_;
+  std::map<std::pair<uint8_t, int64_t>, at::Tensor> queries_;
+  int32_t recorded_query_heads_ = 0;
   std::map<std::pair<uint8_t, int64_t>, at::Tensor> importance_;
   int64_t corrupt_ = 0;
 };
@@ -238,6 +257,61 @@ TEST_F(OfflineTest, NamesWhatIsWrong) {
   options_.budgets = {2};
   EXPECT_THAT(EvaluateOffline(reader_, policies_, options_),
               StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("2")));
+}
+
+TEST_F(OfflineTest, PoliciesThatLookAtQueriesNeedThemRecorded) {
+  FakeReader reader;
+  reader.AddTrace(9, "held_out", 100, 100);
+  std::vector<std::unique_ptr<Policy>> owned;
+  std::vector<const Policy*> policies;
+  for (const char* name : {"h2o", "key_diff", "tova", "kv_zip", "ada:key_diff"}) {
+    owned.push_back(*MakePolicy(name));
+    policies.push_back(owned.back().get());
+  }
+  ASSERT_OK_AND_ASSIGN(std::vector<const Policy*> able,
+                       OfflinePolicies(reader, policies, "held_out"));
+  EXPECT_EQ(able, (std::vector<const Policy*>{policies[1], policies[4]}));
+  EXPECT_THAT(EvaluateOffline(reader, policies, options_),
+              StatusIs(absl::StatusCode::kFailedPrecondition, HasSubstr("h2o")));
+
+  FakeReader recorded;
+  recorded.RecordQueries(3);
+  recorded.AddTrace(9, "held_out", 100, 120);
+  ASSERT_OK_AND_ASSIGN(able, OfflinePolicies(recorded, policies, "held_out"));
+  EXPECT_EQ(able, (std::vector<const Policy*>{policies[0], policies[1], policies[2], policies[4]}));
+  ASSERT_OK_AND_ASSIGN(const OfflineResults results, EvaluateOffline(recorded, able, options_));
+  // h2o's sums by the definition.
+  for (int64_t head = 0; head < kLayers * kKvHeads; ++head) {
+    at::Tensor sums = at::zeros({1, 100}, at::kDouble);
+    for (int64_t member = 0; member < 3; ++member) {
+      sums += NaiveAttention(recorded.queries(9, head)[member], recorded.keys(9, head),
+                             1 / std::sqrt(static_cast<double>(kHeadDim)), 0)
+                  .sum(0);
+    }
+    PolicyInput input;
+    input.heads = {HeadId::FromIndex(head, kKvHeads)};
+    input.keys = input.values = recorded.keys(9, head).unsqueeze(0);
+    input.positions = at::ones({100}, at::kLong).cumsum(0).sub(1);
+    input.queries.attention_sums = sums.to(at::kFloat);
+    ASSERT_OK_AND_ASSIGN(const at::Tensor scores, policies[0]->Score(input));
+    ASSERT_OK_AND_ASSIGN(const RankingMetrics expected,
+                         MeasureRanking(scores, recorded.importance(9, head).unsqueeze(0), {0.25}));
+    EXPECT_NEAR(results.policies[0].second.heads[head].retained.at(0.25),
+                expected.retained[0][0].item<double>(), 1e-6);
+  }
+}
+
+TEST_F(OfflineTest, BudgetsAreSpreadOverTheHeadsOfALayer) {
+  FakeReader reader;
+  reader.AddTrace(9, "held_out", 100, 100);
+  ASSERT_OK_AND_ASSIGN(const auto even, MakePolicy("key_diff"));
+  ASSERT_OK_AND_ASSIGN(const auto ada, MakePolicy("ada:key_diff"));
+  options_.resident_bytes = 1;  // one layer at a time
+  ASSERT_OK_AND_ASSIGN(const OfflineResults results,
+                       EvaluateOffline(reader, {even.get(), ada.get()}, options_));
+  EXPECT_NE(results.policies[0].second.retained.at(0.25),
+            results.policies[1].second.retained.at(0.25));
+  EXPECT_EQ(results.policies[0].second.cost, results.policies[1].second.cost);
 }
 
 }  // namespace

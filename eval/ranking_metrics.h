@@ -3,6 +3,7 @@
 #ifndef KVP_EVAL_RANKING_METRICS_H_
 #define KVP_EVAL_RANKING_METRICS_H_
 
+#include <cstdint>
 #include <vector>
 
 #include "ATen/core/Tensor.h"
@@ -18,19 +19,20 @@ struct RankingMetrics {
   // al., arXiv 2602.10238, as its code counts ranks); 1 for the oracle, larger is worse.
   at::Tensor cost;
   // [heads, budgets]: share of the importance that the first round(budget · n) entries hold (at
-  // least one entry).
+  // least one entry), or as many as the head has of its own.
   at::Tensor retained;
 };
 
 // Measures the pure ranking by descending `scores` [heads, n], no entry protected, ties going to
 // the earlier entry. One sort and one cumulative sum give every budget. `importance` [heads, n],
-// not negative; budgets are fractions.
+// not negative; budgets are fractions. `head_budgets`, where it isn't empty, says how many entries
+// head h keeps at budget b: head_budgets[b][h].
 //
 // INVALID_ARGUMENT for shapes that differ, a budget outside (0, 1], scores that are no number, or
 // importance that is negative or not finite. Thread-safe.
-absl::StatusOr<RankingMetrics> MeasureRanking(const at::Tensor& scores,
-                                              const at::Tensor& importance,
-                                              absl::Span<const double> budgets);
+absl::StatusOr<RankingMetrics> MeasureRanking(
+    const at::Tensor& scores, const at::Tensor& importance, absl::Span<const double> budgets,
+    absl::Span<const std::vector<int64_t>> head_budgets = {});
 
 }  // namespace kvp
 

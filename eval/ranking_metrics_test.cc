@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "ATen/ops/from_blob.h"
+#include "ATen/ops/tensor.h"
 #include "ATen/ops/zeros.h"
 #include "gtest/gtest.h"
 #include "policy/selection.h"
@@ -121,6 +122,24 @@ TEST(RankingMetricsTest, RefusesWhatMakesNoSense) {
               StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("negative")));
   EXPECT_THAT(MeasureRanking(ones, ones, {1.5}),
               StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("1.5")));
+}
+
+TEST(RankingMetricsTest, HeadsMayHaveBudgetsOfTheirOwn) {
+  const at::Tensor scores = at::tensor({4.f, 3.f, 2.f, 1.f, 1.f, 2.f, 3.f, 4.f}).view({2, 4});
+  const at::Tensor importance = at::tensor({1.f, 2.f, 3.f, 4.f, 1.f, 2.f, 3.f, 4.f}).view({2, 4});
+  const std::vector<double> budgets = {0.5, 0.25};
+  const std::vector<std::vector<int64_t>> own = {{3, 1}, {1, 1}};
+  ASSERT_OK_AND_ASSIGN(const RankingMetrics metrics,
+                       MeasureRanking(scores, importance, budgets, own));
+  EXPECT_DOUBLE_EQ(metrics.retained[0][0].item<double>(), 0.6);
+  EXPECT_DOUBLE_EQ(metrics.retained[1][0].item<double>(), 0.4);
+  EXPECT_DOUBLE_EQ(metrics.retained[0][1].item<double>(), 0.1);
+  EXPECT_DOUBLE_EQ(metrics.retained[1][1].item<double>(), 0.4);
+  for (const std::vector<std::vector<int64_t>>& bad :
+       std::vector<std::vector<std::vector<int64_t>>>{{{3, 1}}, {{3, 1}, {1}}, {{3, 1}, {0, 1}}}) {
+    EXPECT_THAT(MeasureRanking(scores, importance, budgets, bad),
+                StatusIs(absl::StatusCode::kInvalidArgument, testing::HasSubstr("budgets")));
+  }
 }
 
 }  // namespace

@@ -100,13 +100,27 @@ TEST_F(ToolsTest, GenerateCompressesWithAPolicy) {
   EXPECT_THAT(*ReadFile(both), EndsWith(absl::StrCat("cache bytes kept\n", small.out)));
 }
 
+TEST_F(ToolsTest, GenerateHoldsABudgetForEver) {
+  const ToolRun run =
+      RunTool("generate", absl::StrCat("--model ", directory_, " --prompt '", kPrompt,
+                                       "' --max-new-tokens 200 --policy k_norm --budget-tokens 32 ",
+                                       "--chunk-tokens 16"));
+  EXPECT_EQ(run.status, 0) << run.err;
+  EXPECT_THAT(run.err, HasSubstr("budget 32 entries"));
+  const ToolRun refused = RunTool(
+      "generate",
+      absl::StrCat("--model ", directory_, " --prompt x --policy key_diff ", "--budget-tokens 32"));
+  EXPECT_EQ(refused.status, 2);
+  EXPECT_THAT(refused.err, HasSubstr("key_diff"));
+}
+
 TEST_F(ToolsTest, GenerateTellsUsageFromFailure) {
   const std::string model = "--model " + directory_;
   // A few only: each starts a process that loads libtorch.
   for (const auto& [arguments, text] : std::vector<std::pair<std::string, std::string>>{
            {model, "--prompt is missing"},
            {model + " --prompt ''", "--prompt is missing, or empty"},
-           {model + " --prompt x --policy oracle", "none of kvp, random, streaming_llm"},
+           {model + " --prompt x --policy oracle", "oracle needs to know the future"},
            {model + " --prompt x --policy random --budget 0", "--budget: 0"},
            {model + " --prompt x --temperature -1", "--temperature is -1"}}) {
     const ToolRun run = RunTool("generate", arguments);
@@ -139,8 +153,10 @@ TEST_F(ToolsTest, EvaluateReadsTextWithoutShards) {
   ASSERT_OK_AND_ASSIGN(const Results results, ReadResults(json_path));
   EXPECT_EQ(results.model, "tiny_tools");
   EXPECT_EQ(results.text_windows, 3);
-  // Everything but kvp, which has no agents.
-  EXPECT_EQ(results.in_model.size(), 5);
+  // Everything but kvp and q_filter, which have no files, and that is said.
+  EXPECT_EQ(results.in_model.size(), 14);
+  EXPECT_THAT(run.err, HasSubstr("kvp is left out"));
+  EXPECT_THAT(run.err, HasSubstr("q_filter is left out"));
   EXPECT_DOUBLE_EQ(results.in_model[0].second.at(0.25).cache_share, 0.25);
   EXPECT_GT(results.full_cache.perplexity, 1);
   EXPECT_THAT(*ReadFile(html_path), HasSubstr("tiny_tools"));
@@ -171,6 +187,7 @@ TEST(EvaluationOptionsTest, NamesTheFlagAndItsValue) {
   expect_invalid([](EvaluationOptions& o) { o.model_directory.clear(); }, "--model is missing");
   expect_invalid([](EvaluationOptions& o) { o.text_path.clear(); }, "nothing to evaluate");
   expect_invalid([](EvaluationOptions& o) { o.policies = {"kvp"}; }, "kvp needs --agents");
+  expect_invalid([](EvaluationOptions& o) { o.policies = {"ada:q_filter"}; }, "needs --q-filters");
   expect_invalid([](EvaluationOptions& o) { o.policies = {"random", "nothing"}; }, "\"nothing\"");
   expect_invalid([](EvaluationOptions& o) { o.policies = {"random", "random"}; }, "twice");
   expect_invalid([](EvaluationOptions& o) { o.budgets = {0.5, 2}; }, "2 isn't in (0, 1]");

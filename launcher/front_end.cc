@@ -24,6 +24,7 @@ const std::vector<Verb>& Verbs() {
       {"serve", "storage/serve", "serve one shard of the trace store"},
       {"collect", "collector/collect", "run a model over prompts and record traces in the shards"},
       {"train", "trainer/train", "train eviction agents on the shards' traces (one rank)"},
+      {"q-filters", "trainer/q_filters", "make the filters of policy q_filter of recorded queries"},
       {"evaluate", "eval/evaluate", "compare policies on held-out traces and in the model"},
       {"generate", "eval/generate", "continue a prompt, with or without eviction"},
       {"inspect", "storage/inspect", "look into a shard or an agent file"},
@@ -38,6 +39,8 @@ const std::vector<Verb>& Benches() {
   static const auto& benches = *new std::vector<Verb>{
       {"collect", "tests/benchmarks/bench_collect",
        "what capture, labels and sending add to running the model"},
+      {"decode", "tests/benchmarks/bench_decode",
+       "time and memory of a long generation within a fixed budget"},
       {"ingest", "tests/benchmarks/bench_ingest",
        "how fast traces become durable, against the disk and gRPC"},
       {"read", "tests/benchmarks/bench_read",

@@ -157,7 +157,8 @@ void CheckEvaluation(const Job& job, Checker* check) {
   std::set<std::string> policies;
   for (int i = 0; i < evaluation.policies_size(); ++i) {
     const std::string field = absl::StrFormat("evaluation.policies[%d]", i);
-    check->OneOf(EvaluationPolicies(), field, evaluation.policies(i));
+    check->OneOf(EvaluationPolicies(), field,
+                 std::string(absl::StripPrefix(evaluation.policies(i), "ada:")));
     check->Require(policies.insert(evaluation.policies(i)).second, field,
                    Quoted(evaluation.policies(i)), "is there twice");
   }
@@ -172,9 +173,10 @@ void CheckEvaluation(const Job& job, Checker* check) {
   check->AtLeast(0, "evaluation.seed", evaluation.seed());
   check->AtLeast(1, "evaluation.threads", evaluation.threads());
   check->Require(!evaluation.text_file().empty(), "evaluation.text_file", "", "is missing");
-  check->Require(
-      job.has_trainers() || !evaluation.agents_file().empty() || policies.count("kvp") == 0,
-      "evaluation.policies", "\"kvp\"", "needs trainers in the job, or evaluation.agents_file");
+  check->Require(job.has_trainers() || !evaluation.agents_file().empty() ||
+                     (policies.count("kvp") == 0 && policies.count("ada:kvp") == 0),
+                 "evaluation.policies", "\"kvp\"",
+                 "needs trainers in the job, or evaluation.agents_file");
   check->Require(!job.has_trainers() || evaluation.agents_file().empty(), "evaluation.agents_file",
                  Quoted(evaluation.agents_file()), "is there although the job has trainers");
 }
@@ -230,6 +232,13 @@ void FillPaperRecipe(Job::Trainers* trainers) {
 
 const std::vector<std::string>& EvaluationPolicies() {
   static const auto& names = *new std::vector<std::string>(
+      {"kvp", "oracle", "random", "streaming_llm", "k_norm", "key_diff", "lag_kv", "cur",
+       "leverage", "h2o", "tova", "snap_kv", "pyramid_kv", "expected_attention", "kv_zip"});
+  return names;
+}
+
+const std::vector<std::string>& DefaultPolicies() {
+  static const auto& names = *new std::vector<std::string>(
       {"kvp", "oracle", "random", "streaming_llm", "k_norm", "key_diff"});
   return names;
 }
@@ -271,7 +280,7 @@ void FillDefaults(const std::string& folder, Job* job) {
   if (job->has_evaluation()) {
     Job::Evaluation* evaluation = job->mutable_evaluation();
     if (evaluation->policies().empty()) {
-      for (const std::string& name : EvaluationPolicies()) {
+      for (const std::string& name : DefaultPolicies()) {
         if (name == "kvp" && !job->has_trainers() && evaluation->agents_file().empty()) continue;
         evaluation->add_policies(name);
       }

@@ -40,8 +40,11 @@ void FillDefaults(const std::string& folder, Job* job);
 // and the value.
 absl::Status ValidateJob(const Job& job, const std::string& file);
 
-// The policies that `kvp evaluate` knows, in the order of reports.
+// The policies that `kvp evaluate` knows and that need no file but the agents, in the order of
+// reports; "ada:" may stand before each.
 const std::vector<std::string>& EvaluationPolicies();
+// Those that a job evaluates which names none.
+const std::vector<std::string>& DefaultPolicies();
 
 // Whether a run of `job` may go on in the output folder of a run of `previous`, whose traces are
 // still there: the model, the shards and the datasets are the same, but for datasets or prompts

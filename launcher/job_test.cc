@@ -61,7 +61,7 @@ TEST(FillDefaultsTest, SectionsGetTheirDefaults) {
   const Job job = FilledJob();
   EXPECT_EQ(job.collectors().device(), "cpu");
   EXPECT_EQ(job.datasets(0).name(), "train");
-  EXPECT_EQ(job.evaluation().policies_size(), EvaluationPolicies().size());
+  EXPECT_EQ(job.evaluation().policies_size(), DefaultPolicies().size());
   EXPECT_THAT(job.evaluation().budgets(), testing::ElementsAre(0.5, 0.25, 0.125, 0.0625));
   EXPECT_EQ(job.trainers().steps(), 3);
   EXPECT_OK(ValidateJob(job, "job.textproto"));

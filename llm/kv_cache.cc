@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <set>
+#include <string>
 
 #include "ATen/ATen.h"
 #include "absl/strings/str_cat.h"
@@ -17,6 +18,10 @@ constexpr int64_t kMinGrowth = 16;
 int64_t GrownCapacity(int64_t length, int64_t tokens) {
   if (tokens * kGrowth >= length) return length + tokens;
   return length + std::max({tokens, length / kGrowth, kMinGrowth});
+}
+
+std::string HeadName(int64_t layer, int64_t kv_head) {
+  return absl::StrCat("layer ", layer, ", KV head ", kv_head, ": ");
 }
 
 absl::Status CheckIndices(const at::Tensor& indices, int64_t length) {
@@ -64,7 +69,9 @@ KvCache::KvCache(const ModelConfig& config, at::ScalarType dtype,
 KvCache::KvCache(const KvCache& other)
     : head_dim_(other.head_dim_), layers_(other.layers_), next_position_(other.next_position_) {
   for (Layer& layer : layers_) {
-    if (layer.together()) {
+    if (layer.together() && !layer.same_length()) {
+      Separate(layer);
+    } else if (layer.together()) {
       layer.capacity = layer.heads[0].length;
       layer.keys = layer.keys.narrow(1, 0, layer.capacity).clone(at::MemoryFormat::Contiguous);
       layer.values = layer.values.narrow(1, 0, layer.capacity).clone(at::MemoryFormat::Contiguous);
@@ -92,6 +99,7 @@ int64_t KvCache::length(int64_t layer, int64_t kv_head) const {
 
 bool KvCache::complete(int64_t layer, int64_t kv_head) const {
   const Head& head = layers_[layer].heads[kv_head];
+  if (head.removed) return false;
   const int64_t written = head.positions.size();
   if (written > 0 && head.positions.back() != written - 1) return false;
   return head.length == written ? written > 0 || next_position_ == 0
@@ -112,13 +120,13 @@ at::Tensor KvCache::values(int64_t layer, int64_t kv_head) const {
 
 at::Tensor KvCache::layer_keys(int64_t layer) const {
   const Layer& at_layer = layers_[layer];
-  if (!at_layer.together()) return at::Tensor();
+  if (!at_layer.together() || !at_layer.same_length()) return at::Tensor();
   return at_layer.keys.narrow(1, 0, at_layer.heads[0].length);
 }
 
 at::Tensor KvCache::layer_values(int64_t layer) const {
   const Layer& at_layer = layers_[layer];
-  if (!at_layer.together()) return at::Tensor();
+  if (!at_layer.together() || !at_layer.same_length()) return at::Tensor();
   return at_layer.values.narrow(1, 0, at_layer.heads[0].length);
 }
 
@@ -134,16 +142,20 @@ at::Tensor KvCache::positions(int64_t layer, int64_t kv_head) const {
   return result;
 }
 
-absl::Status KvCache::Keep(int64_t layer, int64_t kv_head, const at::Tensor& indices) {
-  const std::string name = absl::StrCat("layer ", layer, ", KV head ", kv_head, ": ");
-  if (layer < 0 || layer >= layers() || kv_head < 0 || kv_head >= kv_heads()) {
-    return absl::InvalidArgumentError(
-        absl::StrCat(name, "there are ", layers(), " layers of ", kv_heads(), " KV heads"));
+absl::Status KvCache::CheckHead(int64_t layer, int64_t kv_head) const {
+  if (layer >= 0 && layer < layers() && kv_head >= 0 && kv_head < kv_heads()) {
+    return absl::OkStatus();
   }
+  return absl::InvalidArgumentError(absl::StrCat(HeadName(layer, kv_head), "there are ", layers(),
+                                                 " layers of ", kv_heads(), " KV heads"));
+}
+
+absl::Status KvCache::Keep(int64_t layer, int64_t kv_head, const at::Tensor& indices) {
+  if (absl::Status status = CheckHead(layer, kv_head); !status.ok()) return status;
   Layer& at_layer = layers_[layer];
   Head& head = at_layer.heads[kv_head];
   if (const absl::Status status = CheckIndices(indices, head.length); !status.ok()) {
-    return absl::InvalidArgumentError(absl::StrCat(name, status.message()));
+    return absl::InvalidArgumentError(absl::StrCat(HeadName(layer, kv_head), status.message()));
   }
   Separate(at_layer);
 
@@ -157,6 +169,27 @@ absl::Status KvCache::Keep(int64_t layer, int64_t kv_head, const at::Tensor& ind
   head.positions.assign(position, position + head.length);
   head.positions.shrink_to_fit();
   head.tail_position = next_position_;
+  return absl::OkStatus();
+}
+
+absl::Status KvCache::Remove(int64_t layer, int64_t kv_head, int64_t index) {
+  if (absl::Status status = CheckHead(layer, kv_head); !status.ok()) return status;
+  Head& head = layers_[layer].heads[kv_head];
+  if (index < 0 || index >= head.length) {
+    return absl::InvalidArgumentError(absl::StrCat(HeadName(layer, kv_head), "index ", index,
+                                                   " is outside of [0, ", head.length, ")"));
+  }
+  WriteTail(head);
+  const int64_t last = head.length - 1;
+  if (index != last) {
+    for (const at::Tensor& rows : {keys(layer, kv_head), values(layer, kv_head)}) {
+      rows.select(0, index).copy_(rows.select(0, last));
+    }
+    head.positions[index] = head.positions[last];
+  }
+  head.positions.pop_back();
+  head.length = last;
+  head.removed = true;
   return absl::OkStatus();
 }
 
@@ -199,6 +232,7 @@ void KvCache::Reserve(int64_t layer, int64_t tokens) {
   Layer& at_layer = layers_[layer];
   const int64_t heads = at_layer.heads.size();
   if (!at_layer.same_length()) {
+    if (at_layer.together()) Separate(at_layer);
     for (Head& head : at_layer.heads) {
       if (head.keys.size(0) >= head.length + tokens) continue;
       const int64_t capacity = GrownCapacity(head.length, tokens);
@@ -249,15 +283,18 @@ void KvCache::Append(int64_t layer, const at::Tensor& keys, const at::Tensor& va
       head.values.narrow(0, head.length, tokens).copy_(values[h]);
     }
     // A tail that doesn't go on at next_position_ is written out, and a new one begins.
-    const int64_t written = head.positions.size();
-    const int64_t tail = head.length - written;
-    if (tail == 0) {
-      head.tail_position = next_position_;
-    } else if (head.tail_position + tail != next_position_) {
-      for (int64_t i = 0; i < tail; ++i) head.positions.push_back(head.tail_position + i);
+    const int64_t tail = head.length - static_cast<int64_t>(head.positions.size());
+    if (tail == 0 || head.tail_position + tail != next_position_) {
+      WriteTail(head);
       head.tail_position = next_position_;
     }
     head.length += tokens;
+  }
+}
+
+void KvCache::WriteTail(Head& head) {
+  while (static_cast<int64_t>(head.positions.size()) < head.length) {
+    head.positions.push_back(head.tail_position++);
   }
 }
 

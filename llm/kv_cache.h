@@ -48,13 +48,20 @@ class KvCache {
   // their lengths differ.
   at::Tensor layer_keys(int64_t layer) const;
   at::Tensor layer_values(int64_t layer) const;
-  // The sequence positions of the head's entries, ascending: int64 [length], on the CPU.
+  // The sequence positions of the head's entries: int64 [length], on the CPU. Ascending, until
+  // Remove puts a later entry in the place of an earlier one.
   at::Tensor positions(int64_t layer, int64_t kv_head) const;
 
   // Keeps the entries at `indices` (int64 [b], on any device, ascending, unique, in [0, length)) of
   // one head and frees the memory of all others: nothing of them stays allocated, nor room for more
   // entries in this layer. INVALID_ARGUMENT, naming the head and the value, for other indices.
   absl::Status Keep(int64_t layer, int64_t kv_head, const at::Tensor& indices);
+
+  // Removes one entry of one head and puts the head's last entry in its place: one entry is copied,
+  // and nothing is freed, so that the next Append has room. A cache from whose heads one entry is
+  // removed for each that is appended stays as it is in memory, for ever. INVALID_ARGUMENT, naming
+  // the head and the value, for an index outside [0, length).
+  absl::Status Remove(int64_t layer, int64_t kv_head, int64_t index);
 
   // Bytes of memory that K and V hold allocated, read from the tensors' storages: more than the
   // entries take while there is room for more of them.
@@ -76,6 +83,7 @@ class KvCache {
     // Positions of the first entries; those after them are consecutive from tail_position.
     std::vector<int64_t> positions;
     int64_t tail_position = 0;
+    bool removed = false;  // whether Remove took one away: what is left may be in any order
     // [capacity, head_dim], of a layer whose heads don't lie together.
     at::Tensor keys;
     at::Tensor values;
@@ -90,8 +98,12 @@ class KvCache {
     bool same_length() const;
   };
 
+  // INVALID_ARGUMENT, naming both, unless there is such a head.
+  absl::Status CheckHead(int64_t layer, int64_t kv_head) const;
   // Gives each head of a layer memory of its own, exactly for its entries.
   void Separate(Layer& layer) const;
+  // Writes the positions of a head's tail out.
+  static void WriteTail(Head& head);
 
   int64_t head_dim_;
   std::vector<Layer> layers_;

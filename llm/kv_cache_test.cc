@@ -222,6 +222,74 @@ TEST(KvCacheTest, RefusesBadIndicesNamingHeadAndValue) {
   ExpectMarked(cache, 1, 2, {0, 1, 2, 3, 4});
 }
 
+TEST(KvCacheTest, RemovePutsTheLastEntryInTheOnesPlace) {
+  KvCache cache = NewCache();
+  AppendMarked(cache, 6);
+  ASSERT_OK(cache.Remove(0, 1, 2));
+  ExpectMarked(cache, 0, 1, {0, 1, 5, 3, 4});
+  ASSERT_OK(cache.Remove(0, 1, 4));
+  ExpectMarked(cache, 0, 1, {0, 1, 5, 3});
+  ExpectMarked(cache, 0, 0, {0, 1, 2, 3, 4, 5});
+  // Lengths differ.
+  EXPECT_FALSE(cache.layer_keys(0).defined());
+  EXPECT_TRUE(cache.layer_keys(1).defined());
+  KvCache copy = cache;
+  for (KvCache* each : {&cache, &copy}) {
+    AppendMarked(*each, 2);
+    ExpectMarked(*each, 0, 1, {0, 1, 5, 3, 6, 7});
+    ExpectMarked(*each, 0, 2, {0, 1, 2, 3, 4, 5, 6, 7});
+    EXPECT_FALSE(each->complete(0, 1));
+    EXPECT_TRUE(each->complete(0, 0));
+  }
+  ASSERT_OK(copy.Keep(0, 1, Indices({0, 2, 5})));
+  ExpectMarked(copy, 0, 1, {0, 5, 7});
+}
+
+TEST(KvCacheTest, AHeadThatLostAnEntryIsNeverCompleteAgain) {
+  KvCache cache = NewCache();
+  AppendMarked(cache, 6);
+  // The positions that are left end in the number of entries less one.
+  ASSERT_OK(cache.Remove(0, 0, 1));
+  ASSERT_OK(cache.Remove(0, 0, 1));
+  ExpectMarked(cache, 0, 0, {0, 4, 2, 3});
+  EXPECT_FALSE(cache.complete(0, 0));
+  EXPECT_TRUE(cache.complete(0, 1));
+}
+
+TEST(KvCacheTest, OneEntryInAndOneOutCopiesNothingAndStaysInPlace) {
+  KvCache cache = NewCache();
+  AppendMarked(cache, 40);
+  AppendMarked(cache, 1);
+  const void* const place = cache.keys(0, 0).data_ptr();
+  const int64_t bytes = cache.allocated_bytes();
+  std::vector<int64_t> positions = Positions(cache, 1, 2);
+  std::mt19937 random(3);
+  for (int i = 0; i < 500; ++i) {
+    const int64_t index = random() % 41;
+    for (int64_t layer = 0; layer < kLayers; ++layer) {
+      for (int64_t head = 0; head < kHeads; ++head) ASSERT_OK(cache.Remove(layer, head, index));
+    }
+    positions[index] = positions.back();
+    positions.back() = 41 + i;
+    AppendMarked(cache, 1);
+    ASSERT_EQ(cache.keys(0, 0).data_ptr(), place);
+    ASSERT_EQ(cache.allocated_bytes(), bytes);
+    ASSERT_EQ(cache.layer_keys(1).size(1), 41);
+  }
+  ExpectMarked(cache, 1, 2, positions);
+}
+
+TEST(KvCacheTest, RemoveRefusesWhatIsNotThere) {
+  KvCache cache = NewCache();
+  AppendMarked(cache, 3);
+  const auto invalid = absl::StatusCode::kInvalidArgument;
+  EXPECT_THAT(cache.Remove(1, 2, 3),
+              StatusIs(invalid, AllOf(HasSubstr("layer 1"), HasSubstr("index 3"))));
+  EXPECT_THAT(cache.Remove(1, 2, -1), StatusIs(invalid, HasSubstr("index -1")));
+  EXPECT_THAT(cache.Remove(2, 0, 0), StatusIs(invalid, HasSubstr("layer 2")));
+  EXPECT_THAT(cache.Remove(0, 3, 0), StatusIs(invalid, HasSubstr("head 3")));
+}
+
 TEST(KvCacheTest, AgreesWithASimpleModelUnderRandomUse) {
   std::mt19937 random(1);
   for (int round = 0; round < 20; ++round) {
@@ -229,11 +297,20 @@ TEST(KvCacheTest, AgreesWithASimpleModelUnderRandomUse) {
     std::vector<std::vector<int64_t>> model(kLayers * kHeads);
     int64_t position = 0;
     for (int step = 0; step < 15; ++step) {
-      if (random() % 2 == 0) {
+      const int64_t choice = random() % 5;
+      if (choice < 2) {
         const int64_t tokens = random() % 3 == 0 ? 1 + random() % 12 : 1;
         AppendMarked(cache, tokens);
         for (int64_t i = 0; i < tokens; ++i, ++position) {
           for (std::vector<int64_t>& head : model) head.push_back(position);
+        }
+      } else if (choice == 2) {
+        for (int64_t i = 0; i < kLayers * kHeads; ++i) {
+          if (model[i].empty() || random() % 3 == 0) continue;
+          const int64_t index = random() % model[i].size();
+          ASSERT_OK(cache.Remove(i / kHeads, i % kHeads, index));
+          model[i][index] = model[i].back();
+          model[i].pop_back();
         }
       } else {
         const int64_t index = random() % model.size();

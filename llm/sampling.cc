@@ -159,6 +159,10 @@ absl::StatusOr<std::vector<std::vector<int32_t>>> GenerateBatch(
     step.observer = nullptr;
     step.logits = more ? Decoder::Logits::kLast : Decoder::Logits::kNone;
     ASSIGN_OR_RETURN(const std::vector<at::Tensor> logits, decoder.ForwardBatch(batch, step));
+    for (const Generation& generation : running) {
+      const GenerationSequence& sequence = sequences[generation.index];
+      if (sequence.on_entries) RETURN_IF_ERROR(sequence.on_entries(*sequence.cache));
+    }
     for (size_t i = 0; more && i < running.size(); ++i) running[i].logits = logits[i][0];
   }
 }

@@ -41,6 +41,9 @@ struct GenerationSequence {
   int64_t max_new_tokens = 0;
   uint64_t seed = 0;  // of this sequence's draws; SamplingOptions::seed isn't used
   AttentionObserver* observer = nullptr;  // not owned; may be null
+  // Called with the cache whenever it holds another token's entries; it may remove some. An error
+  // ends the generation. May be null.
+  std::function<absl::Status(KvCache&)> on_entries;
 };
 
 // Continues each sequence by up to its max_new_tokens, all of them together: each gets the tokens

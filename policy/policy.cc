@@ -5,26 +5,99 @@
 #include <new>
 #include <utility>
 
-#include "ATen/ATen.h"
 #include "ATen/core/grad_mode.h"
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
-#include "policy/agent_file.h"
-#include "policy/agent_network.h"
-#include "policy/heuristics.h"
+#include "absl/strings/strip.h"
+#include "c10/util/Exception.h"
+#include "policy/agent_scorer.h"
+#include "policy/head_budgets.h"
+#include "policy/heuristics/cur.h"
+#include "policy/heuristics/expected_attention.h"
+#include "policy/heuristics/h2o.h"
+#include "policy/heuristics/k_norm.h"
+#include "policy/heuristics/key_diff.h"
+#include "policy/heuristics/lag_kv.h"
+#include "policy/heuristics/leverage.h"
+#include "policy/heuristics/random_scores.h"
+#include "policy/heuristics/snap_kv.h"
+#include "policy/heuristics/streaming_llm.h"
+#include "policy/heuristics/tova.h"
+#include "policy/q_filter_scorer.h"
 #include "util/status_macros.h"
 
 namespace kvp {
 namespace {
 
-// Entries scored at once: bounds the activations, [heads, rows, width] each.
-constexpr int64_t kAgentRows = 4096;
+constexpr char kAdaPrefix[] = "ada:";
+// Ada-KV's share of a budget that is every head's own; KVzip has none.
+constexpr double kAdaGuarded = 0.2;
+constexpr double kModelGuarded = 0;
+
+using ScoreFunction = std::function<absl::StatusOr<at::Tensor>(const PolicyInput&)>;
+
+struct Registered {
+  PolicyInfo info;
+  ScoreFunction score;  // null where it is made from a file
+};
+
+absl::StatusOr<at::Tensor> ReplayScores(const PolicyInput& input) { return input.replay_attention; }
+absl::StatusOr<at::Tensor> OracleScores(const PolicyInput& input) {
+  return input.importance.to(at::kFloat);
+}
+
+// The one place that lists the policies.
+std::vector<Registered> MakeRegistry() {
+  std::vector<Registered> policies;
+  const auto add = [&policies](std::string name, std::string summary,
+                               ScoreFunction score) -> PolicyInfo& {
+    Registered registered;
+    registered.info.name = std::move(name);
+    registered.info.summary = std::move(summary);
+    registered.score = std::move(score);
+    policies.push_back(std::move(registered));
+    return policies.back().info;
+  };
+  PolicyInfo* info = &add("kvp", "the trained agents", nullptr);
+  info->file = "agents";
+  info->scores_once = true;
+  add("oracle", "what the future turns out to need", OracleScores).importance = true;
+  add("random", "any", RandomScores).scores_once = true;
+  add("streaming_llm", "the first 4 and the most recent", StreamingLlmScores).scores_once = true;
+  add("k_norm", "small keys", KNormScores).scores_once = true;
+  add("key_diff", "keys unlike the others", KeyDiffScores);
+  add("lag_kv", "what stands out against the block that follows", LagKvScores);
+  add("cur", "large shares of a window's keys and values", CurScores);
+  add("leverage", "keys that the others don't make up", LeverageScores);
+  add("h2o", "half what got most attention, half the most recent", H2oScores).attention_sums = true;
+  add("tova", "what the last token attends to", TovaScores).recent_queries = true;
+  add("snap_kv", "what the last 64 tokens attend to", SnapKvScores).recent_queries = true;
+  info = &add("pyramid_kv", "as snap_kv, early layers keep more", SnapKvScores);
+  info->recent_queries = true;
+  info->spread = BudgetSpread::kPyramid;
+  add("expected_attention", "what queries like those so far would attend to",
+      ExpectedAttentionScores)
+      .query_moments = true;
+  info = &add("q_filter", "keys along the queries' main direction", nullptr);
+  info->file = "q-filters";
+  info->scores_once = true;
+  info = &add("kv_zip", "what repeating the context attends to", ReplayScores);
+  info->replay_attention = true;
+  info->spread = BudgetSpread::kModel;
+  return policies;
+}
+
+const std::vector<Registered>& Registry() {
+  static const auto& registry = *new std::vector<Registered>(MakeRegistry());
+  return registry;
+}
 
 absl::Status Invalid(absl::string_view policy, absl::string_view what) {
   return absl::InvalidArgumentError(absl::StrCat("policy ", policy, ": ", what));
 }
 
-absl::Status CheckInput(absl::string_view policy, const PolicyInput& input) {
+absl::Status CheckEntries(absl::string_view policy, const PolicyInput& input) {
   if (!input.keys.defined() || input.keys.dim() != 3 || !input.values.defined() ||
       input.values.sizes() != input.keys.sizes()) {
     return Invalid(policy, "keys and values aren't both [heads, tokens, head_dim]");
@@ -42,147 +115,191 @@ absl::Status CheckInput(absl::string_view policy, const PolicyInput& input) {
       input.positions.scalar_type() != at::kLong || input.positions.size(0) != input.keys.size(1)) {
     return Invalid(policy, absl::StrCat("positions aren't int64 [", input.keys.size(1), "]"));
   }
+  if (static_cast<int64_t>(input.rope_frequencies.size()) * 2 > input.keys.size(2)) {
+    return Invalid(policy, absl::StrCat(input.rope_frequencies.size(),
+                                        " rotary frequencies, but head_dim ", input.keys.size(2)));
+  }
   return absl::OkStatus();
 }
 
-// What `body` returns; what torch throws (memory that can't be had, a device's failure) becomes a
-// status.
-template <typename Body>
-absl::StatusOr<at::Tensor> WithoutExceptions(absl::string_view policy, Body body) {
-  try {
-    return body();
-  } catch (const c10::Error& error) {
-    return absl::InternalError(
-        absl::StrCat("policy ", policy, ": ", error.what_without_backtrace()));
-  } catch (const std::bad_alloc&) {
-    return absl::ResourceExhaustedError(absl::StrCat("policy ", policy, ": out of memory"));
+// That `tensor` is there and [heads, ...] with the sizes `rest`; -1 for any.
+absl::Status CheckNeed(absl::string_view policy, absl::string_view what, const at::Tensor& tensor,
+                       int64_t heads, const std::vector<int64_t>& rest) {
+  if (!tensor.defined()) {
+    return absl::FailedPreconditionError(
+        absl::StrCat("policy ", policy, ": it needs ", what, ", which isn't known here"));
   }
+  bool agrees = tensor.dim() == static_cast<int64_t>(rest.size()) + 1 && tensor.size(0) == heads;
+  for (size_t i = 0; agrees && i < rest.size(); ++i) {
+    agrees = rest[i] < 0 || tensor.size(static_cast<int64_t>(i) + 1) == rest[i];
+  }
+  if (agrees) return absl::OkStatus();
+  return Invalid(policy,
+                 absl::StrCat(what, ": [", absl::StrJoin(tensor.sizes(), ", "), "] doesn't fit ",
+                              heads, " heads and [", absl::StrJoin(rest, ", "), "]"));
+}
+
+absl::Status CheckNeeds(const PolicyInfo& info, const PolicyInput& input) {
+  const int64_t heads = input.keys.size(0);
+  const int64_t tokens = input.keys.size(1);
+  const int64_t head_dim = input.keys.size(2);
+  const ObservedQueries& queries = input.queries;
+  if (info.recent_queries) {
+    RETURN_IF_ERROR(CheckNeed(info.name, "the queries of the sequence's last tokens",
+                              queries.recent, heads, {-1, -1, head_dim}));
+    if (queries.windows.size() != input.heads.size() || queries.recent.size(2) < 1 ||
+        queries.recent.size(2) > tokens) {
+      return Invalid(info.name, absl::StrCat(queries.recent.size(2), " recent queries and ",
+                                             queries.windows.size(), " windows don't fit ", tokens,
+                                             " entries of ", heads, " heads"));
+    }
+  }
+  if (info.query_moments) {
+    RETURN_IF_ERROR(
+        CheckNeed(info.name, "the queries' means", queries.means, heads, {-1, head_dim}));
+    RETURN_IF_ERROR(CheckNeed(info.name, "the queries' covariances", queries.covariances, heads,
+                              {queries.means.size(1), head_dim, head_dim}));
+  }
+  if (info.attention_sums) {
+    RETURN_IF_ERROR(CheckNeed(info.name, "the attention of all queries so far",
+                              queries.attention_sums, heads, {tokens}));
+  }
+  if (info.replay_attention) {
+    RETURN_IF_ERROR(CheckNeed(info.name, "the attention of the sequence's repetition",
+                              input.replay_attention, heads, {tokens}));
+  }
+  if (info.importance) {
+    RETURN_IF_ERROR(
+        CheckNeed(info.name, "the future importance", input.importance, heads, {tokens}));
+  }
+  return absl::OkStatus();
 }
 
 // A policy that is a function of its input.
-class HeuristicPolicy : public Policy {
+class FunctionPolicy : public Policy {
  public:
-  using Function = std::function<absl::StatusOr<at::Tensor>(const PolicyInput&)>;
+  FunctionPolicy(PolicyInfo info, ScoreFunction score)
+      : info_(std::move(info)), score_(std::move(score)) {}
 
-  HeuristicPolicy(std::string name, Function function)
-      : name_(std::move(name)), function_(std::move(function)) {}
-
-  const std::string& name() const override { return name_; }
+  const PolicyInfo& info() const override { return info_; }
 
   absl::StatusOr<at::Tensor> Score(const PolicyInput& input) const override {
-    RETURN_IF_ERROR(CheckInput(name_, input));
+    RETURN_IF_ERROR(CheckEntries(info_.name, input));
+    RETURN_IF_ERROR(CheckNeeds(info_, input));
     const at::NoGradGuard no_gradients;
-    return WithoutExceptions(name_, [&] { return function_(input); });
+    // What torch throws (memory that can't be had, a device's failure) becomes a status.
+    try {
+      absl::StatusOr<at::Tensor> scores = score_(input);
+      if (scores.ok()) return scores;
+      return absl::Status(scores.status().code(),
+                          absl::StrCat("policy ", info_.name, ": ", scores.status().message()));
+    } catch (const c10::Error& error) {
+      return absl::InternalError(
+          absl::StrCat("policy ", info_.name, ": ", error.what_without_backtrace()));
+    } catch (const std::bad_alloc&) {
+      return absl::ResourceExhaustedError(absl::StrCat("policy ", info_.name, ": out of memory"));
+    }
   }
 
  private:
-  const std::string name_;
-  const Function function_;
+  const PolicyInfo info_;
+  const ScoreFunction score_;
 };
 
-// The trained agents.
-class AgentPolicy : public Policy {
- public:
-  AgentPolicy(std::string name, AgentFile agents)
-      : name_(std::move(name)), agents_(std::move(agents)) {}
-
-  const std::string& name() const override { return name_; }
-
-  absl::StatusOr<at::Tensor> Score(const PolicyInput& input) const override {
-    RETURN_IF_ERROR(CheckInput(name_, input));
-    if (input.keys.size(2) != agents_.shape.head_dim) {
-      return Invalid(name_, absl::StrCat("head_dim is ", input.keys.size(2), ", the agents' is ",
-                                         agents_.shape.head_dim));
-    }
-    if (const absl::Status status =
-            agents_.shape.CheckPosition(input.positions.max().item<int64_t>());
-        !status.ok()) {
-      return Invalid(name_, status.message());
-    }
-    std::vector<int64_t> indices;
-    indices.reserve(input.heads.size());
-    for (const HeadId head : input.heads) {
-      if (head.layer < 0 || head.layer >= agents_.layers || head.kv_head < 0 ||
-          head.kv_head >= agents_.kv_heads) {
-        return Invalid(name_,
-                       absl::StrCat("no agent for layer ", head.layer, ", KV head ", head.kv_head,
-                                    " among ", agents_.layers, " x ", agents_.kv_heads));
-      }
-      indices.push_back(head.Index(static_cast<int32_t>(agents_.kv_heads)));
-    }
-    const at::NoGradGuard no_gradients;
-    return WithoutExceptions(name_, [&] { return ScoresOf(input, indices); });
+absl::StatusOr<ScoreFunction> LoadFrom(const PolicyInfo& info, const PolicyOptions& options) {
+  const bool agents = info.file == "agents";
+  const std::string& path = agents ? options.agents_path : options.q_filters_path;
+  if (path.empty()) {
+    return Invalid(info.name, absl::StrCat("no file was given; it needs --", info.file));
   }
-
- private:
-  // Of the agents with these indices, one for each head of the input.
-  absl::StatusOr<at::Tensor> ScoresOf(const PolicyInput& input,
-                                      const std::vector<int64_t>& indices) const {
-    const at::Tensor index = at::tensor(indices, at::kLong);
-    AgentParameters parameters;
-    for (const auto& [name, tensor] : agents_.parameters) {
-      parameters[name] = tensor.index_select(0, index).to(input.keys.device());
-    }
-    std::vector<at::Tensor> scores;
-    const int64_t tokens = input.keys.size(1);
-    for (int64_t begin = 0; begin < tokens; begin += kAgentRows) {
-      const int64_t rows = std::min(kAgentRows, tokens - begin);
-      scores.push_back(AgentScores(agents_.shape, parameters, input.keys.narrow(1, begin, rows),
-                                   input.values.narrow(1, begin, rows),
-                                   input.positions.narrow(0, begin, rows).to(input.keys.device())));
-    }
-    return at::cat(scores, 1);
+  if (agents) {
+    ASSIGN_OR_RETURN(std::shared_ptr<const AgentScorer> scorer, AgentScorer::Load(path));
+    return ScoreFunction([scorer](const PolicyInput& input) { return scorer->Score(input); });
   }
-
-  const std::string name_;
-  const AgentFile agents_;
-};
-
-absl::StatusOr<at::Tensor> OracleScores(const PolicyInput& input) {
-  if (!input.importance.defined()) return Invalid("oracle", "the importance isn't known");
-  if (input.importance.sizes() != input.keys.sizes().slice(0, 2)) {
-    return Invalid("oracle", "importance isn't [heads, tokens]");
-  }
-  return input.importance.to(at::kFloat);
+  ASSIGN_OR_RETURN(std::shared_ptr<const QFilterScorer> scorer, QFilterScorer::Load(path));
+  return ScoreFunction([scorer](const PolicyInput& input) { return scorer->Score(input); });
 }
 
-HeuristicPolicy::Function HeuristicOf(const std::string& name) {
-  if (name == "oracle") return OracleScores;
-  if (name == "random") {
-    return [](const PolicyInput& input) {
-      return RandomScores(input.heads, input.keys.size(1), input.sequence_seed);
-    };
+absl::StatusOr<Registered> Find(absl::string_view full_name) {
+  absl::string_view name = full_name;
+  const bool ada = absl::ConsumePrefix(&name, kAdaPrefix);
+  for (const Registered& registered : Registry()) {
+    if (registered.info.name != name) continue;
+    if (!ada) return registered;
+    if (registered.info.spread != BudgetSpread::kEven) {
+      return Invalid(full_name, absl::StrCat(name, " spreads budgets in its own way"));
+    }
+    Registered spread = registered;
+    spread.info.name = std::string(full_name);
+    spread.info.summary =
+        absl::StrCat("as ", name, ", the heads of a layer compete for its entries");
+    spread.info.scores_once = false;
+    spread.info.spread = BudgetSpread::kLayer;
+    return spread;
   }
-  if (name == "streaming_llm") {
-    return [](const PolicyInput& input) {
-      return StreamingLlmScores(input.positions, input.keys.size(0));
-    };
-  }
-  if (name == "k_norm") return [](const PolicyInput& input) { return KNormScores(input.keys); };
-  if (name == "key_diff") return [](const PolicyInput& input) { return KeyDiffScores(input.keys); };
-  return nullptr;
+  return absl::InvalidArgumentError(absl::StrCat("unknown policy \"", full_name, "\"; there are ",
+                                                 absl::StrJoin(PolicyNames(), ", "),
+                                                 ", and ada: before one of them"));
 }
 
 }  // namespace
 
-const std::vector<std::string>& PolicyNames() {
-  static const auto* const names = new std::vector<std::string>{
-      "kvp", "oracle", "random", "streaming_llm", "k_norm", "key_diff"};
-  return *names;
+absl::StatusOr<std::vector<int64_t>> Policy::HeadBudgets(
+    const PolicyInput& input, const at::Tensor& scores, int64_t mean,
+    const ProtectedTokens& protected_tokens) const {
+  const int64_t tokens = input.keys.size(1);
+  if (mean < 1 || mean > tokens) {
+    return Invalid(name(), absl::StrCat("budget ", mean, " isn't in [1, ", tokens, "]"));
+  }
+  std::vector<int64_t> groups(input.heads.size(), 0);
+  int64_t layers = input.layers;
+  for (size_t i = 0; i < input.heads.size(); ++i) {
+    layers = std::max<int64_t>(layers, input.heads[i].layer + 1);
+    if (info().spread == BudgetSpread::kLayer) groups[i] = input.heads[i].layer;
+  }
+  switch (info().spread) {
+    case BudgetSpread::kEven:
+      break;
+    case BudgetSpread::kPyramid:
+      return PyramidBudgets(input.heads, layers, tokens, mean);
+    case BudgetSpread::kLayer:
+      return CompetitiveBudgets(scores, groups, mean, kAdaGuarded, protected_tokens);
+    case BudgetSpread::kModel:
+      return CompetitiveBudgets(scores, groups, mean, kModelGuarded, protected_tokens);
+  }
+  return std::vector<int64_t>(input.heads.size(), mean);
+}
+
+absl::StatusOr<PolicyInfo> FindPolicy(absl::string_view name) {
+  ASSIGN_OR_RETURN(Registered found, Find(name));
+  return std::move(found.info);
 }
 
 absl::StatusOr<std::unique_ptr<Policy>> MakePolicy(const std::string& name,
                                                    const PolicyOptions& options) {
-  if (name == "kvp") {
-    if (options.agents_path.empty()) return Invalid(name, "no agents file was given");
-    ASSIGN_OR_RETURN(AgentFile agents, LoadAgents(options.agents_path));
-    return std::make_unique<AgentPolicy>(name, std::move(agents));
+  ASSIGN_OR_RETURN(Registered found, Find(name));
+  if (!found.info.file.empty()) {
+    ASSIGN_OR_RETURN(found.score, LoadFrom(found.info, options));
   }
-  if (HeuristicPolicy::Function function = HeuristicOf(name)) {
-    return std::make_unique<HeuristicPolicy>(name, std::move(function));
-  }
-  return absl::InvalidArgumentError(absl::StrCat("unknown policy \"", name, "\"; there are ",
-                                                 absl::StrJoin(PolicyNames(), ", ")));
+  return std::make_unique<FunctionPolicy>(std::move(found.info), std::move(found.score));
+}
+
+const std::vector<PolicyInfo>& Policies() {
+  static const auto& policies = *[] {
+    auto* infos = new std::vector<PolicyInfo>;
+    for (const Registered& registered : Registry()) infos->push_back(registered.info);
+    return infos;
+  }();
+  return policies;
+}
+
+const std::vector<std::string>& PolicyNames() {
+  static const auto& policy_names = *[] {
+    auto* names = new std::vector<std::string>;
+    for (const Registered& registered : Registry()) names->push_back(registered.info.name);
+    return names;
+  }();
+  return policy_names;
 }
 
 }  // namespace kvp

@@ -1,4 +1,4 @@
-// Eviction policies: (k, v, position) of cache entries → scores → kept indices.
+// Eviction policies: what an entry of a KV cache is worth, and how many each head keeps.
 
 #ifndef KVP_POLICY_POLICY_H_
 #define KVP_POLICY_POLICY_H_
@@ -10,25 +10,42 @@
 
 #include "ATen/core/Tensor.h"
 #include "absl/status/statusor.h"
-#include "util/head_split.h"
+#include "absl/strings/string_view.h"
+#include "policy/policy_input.h"
+#include "policy/selection.h"
 
 namespace kvp {
 
-// The cache entries of several KV heads of one model, all of the same number of tokens.
-struct PolicyInput {
-  // Which heads they are, in the tensors' order.
-  std::vector<HeadId> heads;
-  // fp32 [heads, tokens, head_dim]; K is post-RoPE.
-  at::Tensor keys;
-  at::Tensor values;
-  // int64 [tokens]: sequence positions, ascending.
-  at::Tensor positions;
-  // fp32 [heads, tokens]: future importance (method: sum over future queries of the group's largest
-  // attention weight); only the oracle looks at it, and it is undefined where nobody knows the
-  // future.
-  at::Tensor importance;
-  // Seeds what is random, so that a run can be repeated: a number that names the sequence.
-  uint64_t sequence_seed = 0;
+// How a budget, a number of entries for each head, is spread over heads (policy/head_budgets.h).
+enum class BudgetSpread {
+  kEven,     // every head keeps as many
+  kPyramid,  // early layers keep more
+  kLayer,    // a layer's heads compete for its entries
+  kModel,    // all heads compete
+};
+
+// What there is to know of a policy without making it.
+struct PolicyInfo {
+  std::string name;     // as in --policy and in results.json
+  std::string summary;  // a few words
+
+  // What Score reads beside keys, values and positions: the fields of PolicyInput of these names.
+  bool recent_queries = false;
+  bool query_moments = false;  // queries.means and queries.covariances
+  bool attention_sums = false;
+  bool replay_attention = false;
+  bool importance = false;
+  // The file that it is made from, as the flag is called: "agents" or "q-filters"; "" for none.
+  std::string file;
+
+  // Whether an entry's score depends on that entry's key, value and position alone (and on the
+  // head and the sequence's seed): then it can be scored once, when it is written, between the
+  // chunks of a prefill and while decoding. The scores of all other policies depend on the other
+  // entries, or on what attention has shown so far.
+  bool scores_once = false;
+  BudgetSpread spread = BudgetSpread::kEven;
+
+  bool reads_queries() const { return recent_queries || query_moments || attention_sums; }
 };
 
 // Scores entries by how much they are worth keeping. Immutable and thread-safe.
@@ -36,27 +53,42 @@ class Policy {
  public:
   virtual ~Policy() = default;
 
-  // As in --policy and in results.json.
-  virtual const std::string& name() const = 0;
+  virtual const PolicyInfo& info() const = 0;
+  const std::string& name() const { return info().name; }
 
-  // fp32 [heads, tokens]: larger is kept longer. Only the order within a head counts.
-  // INVALID_ARGUMENT for input that the policy can't score (a shape, a head it has no agent for,
-  // the oracle without importance).
+  // [heads, tokens], fp32 or fp64: larger is kept longer. Only the order within a head counts,
+  // but for a spread of kLayer or kModel.
+  //
+  // INVALID_ARGUMENT for input that the policy can't score (a shape, a head it has no agent for);
+  // FAILED_PRECONDITION, naming it, where something that it needs isn't there.
   virtual absl::StatusOr<at::Tensor> Score(const PolicyInput& input) const = 0;
+
+  // Entries that each head keeps, so that their mean is `mean` (over the model's heads: all heads
+  // of a layer must be in the input, with a spread of kModel all of the model). INVALID_ARGUMENT
+  // unless 1 <= mean <= tokens.
+  absl::StatusOr<std::vector<int64_t>> HeadBudgets(const PolicyInput& input,
+                                                   const at::Tensor& scores, int64_t mean,
+                                                   const ProtectedTokens& protected_tokens) const;
 };
 
 struct PolicyOptions {
   // The agents.safetensors that "kvp" needs.
   std::string agents_path;
+  // The q_filters.safetensors that "q_filter" needs (policy/q_filter_file.h).
+  std::string q_filters_path;
 };
 
-// One of PolicyNames(). INVALID_ARGUMENT naming an unknown one and listing those there are; errors
-// of loading the agents.
+// A policy by its name: one of PolicyNames(), or "ada:" and such a name: the same scores, but the
+// heads of a layer compete for its entries (BudgetSpread::kLayer). INVALID_ARGUMENT naming an
+// unknown one and listing those there are.
+absl::StatusOr<PolicyInfo> FindPolicy(absl::string_view name);
+
+// The same, made. INVALID_ARGUMENT where its file isn't named; errors of loading it.
 absl::StatusOr<std::unique_ptr<Policy>> MakePolicy(const std::string& name,
                                                    const PolicyOptions& options = {});
 
-// "kvp", "oracle", "random", "streaming_llm", "k_norm", "key_diff", in the order in which reports
-// show them.
+// All policies, in the order in which reports show them, and their names.
+const std::vector<PolicyInfo>& Policies();
 const std::vector<std::string>& PolicyNames();
 
 }  // namespace kvp

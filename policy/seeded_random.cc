@@ -16,6 +16,13 @@ uint64_t Finalise(uint64_t x) {
   return x ^ (x >> 31);
 }
 
+// Element `i` of the uniform numbers whose seed was finalised to `start`.
+float Uniform(uint64_t start, int64_t i) {
+  // 23 bits and a half, which fp32 holds exactly: neither 0 nor 1 can come out.
+  const uint64_t bits = Finalise(start + (static_cast<uint64_t>(i) + 1) * kGolden) >> 41;
+  return (static_cast<float>(bits) + 0.5f) * 0x1p-23f;
+}
+
 }  // namespace
 
 uint64_t MixSeed(std::initializer_list<uint64_t> parts) {
@@ -28,11 +35,16 @@ at::Tensor SeededUniform(const std::vector<int64_t>& shape, uint64_t seed) {
   at::Tensor result = at::empty(shape, at::kFloat);
   float* values = result.data_ptr<float>();
   const uint64_t start = Finalise(seed);
-  for (int64_t i = 0; i < result.numel(); ++i) {
-    // 23 bits and a half, which fp32 holds exactly: neither 0 nor 1 can come out.
-    const uint64_t bits = Finalise(start + (static_cast<uint64_t>(i) + 1) * kGolden) >> 41;
-    values[i] = (static_cast<float>(bits) + 0.5f) * 0x1p-23f;
-  }
+  for (int64_t i = 0; i < result.numel(); ++i) values[i] = Uniform(start, i);
+  return result;
+}
+
+at::Tensor SeededUniformAt(const at::Tensor& indices, uint64_t seed) {
+  at::Tensor result = at::empty(indices.sizes(), at::kFloat);
+  float* values = result.data_ptr<float>();
+  const int64_t* index = indices.data_ptr<int64_t>();
+  const uint64_t start = Finalise(seed);
+  for (int64_t i = 0; i < result.numel(); ++i) values[i] = Uniform(start, index[i]);
   return result;
 }
 

@@ -19,6 +19,8 @@ uint64_t MixSeed(std::initializer_list<uint64_t> parts);
 // fp32 CPU tensors whose element i depends on `seed` and i alone.
 // Uniform in the open interval (0, 1).
 at::Tensor SeededUniform(const std::vector<int64_t>& shape, uint64_t seed);
+// Its elements at `indices` (int64 on the CPU, contiguous, not negative), in their shape.
+at::Tensor SeededUniformAt(const at::Tensor& indices, uint64_t seed);
 // Standard Gumbel: -log(-log(uniform)).
 at::Tensor SeededGumbel(const std::vector<int64_t>& shape, uint64_t seed);
 // Standard normal (Box and Muller, 1958).

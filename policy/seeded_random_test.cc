@@ -60,5 +60,11 @@ TEST(SeededRandomTest, SubsetOfMoreThanThereIsHoldsAll) {
   EXPECT_EQ(SeededSubset(3, 9, 1), (std::vector<int64_t>{0, 1, 2}));
 }
 
+TEST(SeededRandomTest, ElementsCanBeAskedForOneByOne) {
+  const at::Tensor all = SeededUniform({1000}, 7);
+  const at::Tensor indices = at::tensor({999, 0, 3, 3}, at::kLong);
+  EXPECT_TRUE(at::equal(SeededUniformAt(indices, 7), all.index_select(0, indices)));
+}
+
 }  // namespace
 }  // namespace kvp

@@ -95,6 +95,8 @@ absl::StatusOr<std::vector<at::Tensor>> HeldOutEvaluator::MeasurePolicies(
     for (int64_t head = group.heads().begin; head < group.heads().end; ++head) {
       input.heads.push_back(HeadId::FromIndex(head, traces_->model().kv_heads()));
     }
+    const auto& frequencies = traces_->model().rope_frequencies();
+    input.rope_frequencies.assign(frequencies.begin(), frequencies.end());
     std::vector<at::Tensor> sums(policies.size(), at::zeros_like(group.Measure({})));
     for (size_t i = 0; i < contexts.size(); ++i) {
       input.keys = contexts[i].keys.to(at::kCPU);
@@ -113,9 +115,11 @@ absl::StatusOr<std::vector<at::Tensor>> HeldOutEvaluator::MeasurePolicies(
 
 std::vector<std::unique_ptr<Policy>> HeuristicPolicies() {
   std::vector<std::unique_ptr<Policy>> policies;
-  for (const std::string& name : PolicyNames()) {
-    if (name == "kvp" || name == "oracle") continue;
-    absl::StatusOr<std::unique_ptr<Policy>> policy = MakePolicy(name);
+  for (const PolicyInfo& info : Policies()) {
+    const bool entries_suffice =
+        !info.reads_queries() && !info.replay_attention && !info.importance;
+    if (!entries_suffice || !info.file.empty()) continue;
+    absl::StatusOr<std::unique_ptr<Policy>> policy = MakePolicy(info.name);
     if (policy.ok()) policies.push_back(*std::move(policy));
   }
   return policies;

@@ -61,7 +61,8 @@ class HeldOutEvaluator {
   std::unique_ptr<Prefetcher> prefetcher_;
 };
 
-// The policies that need neither training nor the future, as far as they can be made.
+// The policies that look at keys, values and positions alone and need no training: those that
+// agents compare with like for like.
 std::vector<std::unique_ptr<Policy>> HeuristicPolicies();
 
 }  // namespace kvp

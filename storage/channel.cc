@@ -52,6 +52,10 @@ bool IsWorthRetrying(const absl::Status& status) {
   return absl::IsUnavailable(status) || absl::IsAborted(status) || absl::IsCancelled(status);
 }
 
+bool IsReadWorthRetrying(const absl::Status& status) {
+  return IsWorthRetrying(status) || absl::IsResourceExhausted(status);
+}
+
 std::string ShardName(absl::string_view address) { return absl::StrCat("shard ", address); }
 
 absl::Status CallWithRetry(grpc::Channel& channel, const std::string& address,
@@ -66,7 +70,7 @@ absl::Status CallWithRetry(grpc::Channel& channel, const std::string& address,
     context.set_deadline(absl::ToChronoTime(absl::Now() + call_limit));
     const absl::Status status = FromGrpc(attempt(context), ShardName(address));
     if (absl::IsDeadlineExceeded(status)) return absl::UnavailableError(status.message());
-    if (!IsWorthRetrying(status) || absl::Now() + backoff >= deadline) return status;
+    if (!IsReadWorthRetrying(status) || absl::Now() + backoff >= deadline) return status;
     if (cancelled != nullptr && cancelled()) return status;
     absl::SleepFor(backoff);
     backoff = std::min(2 * backoff, absl::Seconds(1));

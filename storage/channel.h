@@ -41,6 +41,10 @@ std::string ShardName(absl::string_view address);
 // how a shard that is cut off while shutting down ends its calls.
 bool IsWorthRetrying(const absl::Status& status);
 
+// The same of a read, which a shard refuses with RESOURCE_EXHAUSTED while all its threads are
+// taken.
+bool IsReadWorthRetrying(const absl::Status& status);
+
 // Calls `attempt` with a fresh context, again for as long as `patience` where that is worth it;
 // each attempt may take `call_limit`. Patience ends, too, when `cancelled` (where set) is true. The
 // status names the address.

@@ -31,6 +31,11 @@ struct HeadBlockKey {
   TraceId trace_id{};
   // Number of the block within the trace and head; it holds the tokens from first_token on.
   int32_t block = 0;
+
+  friend bool operator==(const HeadBlockKey& a, const HeadBlockKey& b) {
+    return a.head == b.head && a.trace_id == b.trace_id && a.block == b.block;
+  }
+  friend bool operator!=(const HeadBlockKey& a, const HeadBlockKey& b) { return !(a == b); }
 };
 
 // "layer 0 kv_head 1 trace 00…0f block 2", for messages.

@@ -38,7 +38,7 @@ absl::Status ForEachBlock(const ReadHeadResponse& response, const std::string& s
 absl::StatusOr<HeadBlock> DecodeReadBlock(const HeadBlockKey& key, absl::string_view encoded) {
   ASSIGN_OR_RETURN(HeadBlock block, DecodeHeadBlock(encoded));
   ASSIGN_OR_RETURN(block, DequantizeToBf16(std::move(block)));
-  if (HeadBlockKeyText(block.key) != HeadBlockKeyText(key)) {
+  if (block.key != key) {
     return absl::DataLossError(absl::StrCat("it says it is ", HeadBlockKeyText(block.key)));
   }
   return block;

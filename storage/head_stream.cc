@@ -82,7 +82,7 @@ void HeadStream::Run() {
     const absl::Time deadline = last_progress_ + options_.deadline;
     const absl::Status status = Read(deadline);
     absl::MutexLock lock(&mutex_);
-    if (!stopping_ && IsWorthRetrying(status) &&
+    if (!stopping_ && IsReadWorthRetrying(status) &&
         absl::Now() + kBackoff < last_progress_ + options_.deadline) {
       LogWarning(absl::StrCat(status.message(), "; reading on"));
       mutex_.AwaitWithTimeout(absl::Condition(&stopping_), kBackoff);

@@ -1,6 +1,7 @@
 // Messages that no client of ours sends: each is refused by name, and nothing of it is stored.
 
 #include <atomic>
+#include <cmath>
 #include <filesystem>
 #include <functional>
 #include <memory>
@@ -13,6 +14,8 @@
 #include "absl/time/clock.h"
 #include "absl/time/time.h"
 #include "gmock/gmock.h"
+#include "google/protobuf/message.h"
+#include "google/protobuf/unknown_field_set.h"
 #include "grpcpp/generic/generic_stub.h"
 #include "grpcpp/grpcpp.h"
 #include "gtest/gtest.h"
@@ -116,6 +119,12 @@ TEST_F(HostileMessagesTest, HellosThatMakeNoSenseAreRefused) {
   hello = Hello();
   hello.mutable_hello()->mutable_model()->set_query_heads(3);
   ExpectRefused({hello}, "model.query_heads");
+  hello = Hello();
+  for (int i = 0; i < 5; ++i) hello.mutable_hello()->mutable_model()->add_rope_frequencies(1);
+  ExpectRefused({hello}, "model.rope_frequencies' size is 5");
+  hello = Hello();
+  hello.mutable_hello()->mutable_model()->add_rope_frequencies(std::nan(""));
+  ExpectRefused({hello}, "model.rope_frequencies: nan");
   hello = Hello();
   hello.mutable_hello()->set_shard_index(-1);
   EXPECT_THAT(Converse({hello}),
@@ -238,6 +247,64 @@ TEST_F(HostileMessagesTest, NamesThatLeadElsewhereAreRefused) {
   EXPECT_FALSE(std::filesystem::exists(cluster_->dir(0) + "/checkpoints"));
 }
 
+// A message keeps them, and a queue that counts blocks would not see them.
+TEST_F(HostileMessagesTest, FieldsThatTheProtocolDoesNotKnowAreRefused) {
+  const auto add_unknown = [](google::protobuf::Message* message) {
+    message->GetReflection()->MutableUnknownFields(message)->AddLengthDelimited(
+        1000, std::string(1 << 20, 'x'));
+  };
+  IngestRequest block = Block(EncodeHeadBlock(TestBlocks(1, 4, 4)[0]).value());
+  add_unknown(&block);
+  ExpectRefused({Hello(), block}, "IngestRequest: has field 1000");
+  IngestRequest hello = Hello();
+  add_unknown(hello.mutable_hello()->mutable_model());
+  ExpectRefused({hello}, "ModelInfo: has field 1000");
+  IngestRequest commit;
+  commit.set_sequence(1);
+  *commit.mutable_commit() = TestRecord(1, 4, "train");
+  add_unknown(commit.mutable_commit());
+  ExpectRefused({Hello(), commit}, "TraceRecord: has field 1000");
+}
+
+TEST_F(HostileMessagesTest, MoreStreamsThanTheShardTakesAreToldToWait) {
+  ShardServer::Options options;
+  options.shard.dir = testing::TempDir() + "/few_streams";
+  std::filesystem::remove_all(options.shard.dir);
+  std::filesystem::create_directories(options.shard.dir);
+  options.max_streams = 2;
+  ASSERT_OK_AND_ASSIGN(const std::unique_ptr<ShardServer> server, ShardServer::Start(options));
+  const auto stub = TraceIngestion::NewStub(MakeChannel(server->address(), {}).value());
+  grpc::ClientContext contexts[4];
+  const auto greets = [&](grpc::ClientContext* context) {
+    auto stream = stub->Ingest(context);
+    stream->Write(Hello());
+    IngestResponse response;
+    if (!stream->Read(&response)) {
+      EXPECT_EQ(stream->Finish().error_code(), grpc::StatusCode::RESOURCE_EXHAUSTED);
+      return std::unique_ptr<grpc::ClientReaderWriter<IngestRequest, IngestResponse>>();
+    }
+    return stream;
+  };
+  auto first = greets(&contexts[0]);
+  const auto second = greets(&contexts[1]);
+  ASSERT_NE(first, nullptr);
+  ASSERT_NE(second, nullptr);
+  EXPECT_EQ(greets(&contexts[2]), nullptr);
+  first->WritesDone();
+  EXPECT_TRUE(first->Finish().ok());
+  // The shard forgets it a moment after its client has.
+  const absl::Time deadline = absl::Now() + absl::Seconds(20);
+  bool taken = false;
+  while (!taken && absl::Now() < deadline) {
+    grpc::ClientContext context;
+    const auto again = greets(&context);
+    taken = again != nullptr;
+    context.TryCancel();
+  }
+  EXPECT_TRUE(taken);
+  contexts[1].TryCancel();
+}
+
 TEST_F(HostileMessagesTest, RecordsOfOtherRunsAreRefused) {
   IngestRequest commit;
   commit.set_sequence(1);
@@ -308,6 +375,8 @@ TEST_F(HostileMessagesTest, AbsurdRecordsAreRefused) {
   expect_refused([](TraceRecord* record) { record->set_blocks(-1); }, "blocks is -1");
   expect_refused([](TraceRecord* record) { record->set_recorded_query_heads(1 << 20); },
                  "recorded_query_heads is");
+  expect_refused([](TraceRecord* record) { record->set_recorded_query_heads(1); },
+                 "recorded_query_heads is 1, neither 0 nor the 2");
   expect_refused(
       [](TraceRecord* record) { record->set_kv_dtype(static_cast<TraceRecord::KvDtype>(7)); },
       "kv_dtype is 7");

@@ -1,13 +1,45 @@
 #include "storage/ingest_conversation.h"
 
+#include <vector>
+
 #include "absl/strings/str_cat.h"
+#include "google/protobuf/message.h"
+#include "google/protobuf/unknown_field_set.h"
 #include "storage/channel.h"
 #include "util/status_macros.h"
 
 namespace kvp {
+namespace {
+
+// A message keeps what it doesn't know, uncounted, and a record would be stored with it.
+absl::Status CheckAllKnown(const google::protobuf::Message& message) {
+  const google::protobuf::Reflection* reflection = message.GetReflection();
+  if (!reflection->GetUnknownFields(message).empty()) {
+    return absl::InvalidArgumentError(
+        absl::StrCat(message.GetDescriptor()->name(), ": has field ",
+                     reflection->GetUnknownFields(message).field(0).number(), ", which protocol ",
+                     kIngestProtocolVersion, " doesn't know"));
+  }
+  std::vector<const google::protobuf::FieldDescriptor*> fields;
+  reflection->ListFields(message, &fields);
+  for (const google::protobuf::FieldDescriptor* field : fields) {
+    if (field->cpp_type() != google::protobuf::FieldDescriptor::CPPTYPE_MESSAGE) continue;
+    if (!field->is_repeated()) {
+      RETURN_IF_ERROR(CheckAllKnown(reflection->GetMessage(message, field)));
+      continue;
+    }
+    for (int i = 0; i < reflection->FieldSize(message, field); ++i) {
+      RETURN_IF_ERROR(CheckAllKnown(reflection->GetRepeatedMessage(message, field, i)));
+    }
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace
 
 absl::StatusOr<IngestConversation::Message> IngestConversation::Take(const IngestRequest& request) {
   Message message;
+  RETURN_IF_ERROR(CheckAllKnown(request));
   if (request.kind_case() == IngestRequest::kHello) {
     ASSIGN_OR_RETURN(message.hello, TakeHello(request.hello()));
     return message;

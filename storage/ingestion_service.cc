@@ -204,14 +204,19 @@ class IngestionService::Stream final
 grpc::ServerBidiReactor<IngestRequest, IngestResponse>* IngestionService::Ingest(
     grpc::CallbackServerContext* /*context*/) {
   auto stream = std::make_shared<Stream>(this);
-  bool draining;
+  absl::Status refusal;
   {
     absl::MutexLock lock(&mutex_);
+    if (draining_) {
+      refusal = DrainingError();
+    } else if (streams_.size() >= static_cast<size_t>(max_streams_)) {
+      refusal = absl::ResourceExhaustedError(
+          absl::StrCat("the shard has its ", max_streams_, " streams of writers already"));
+    }
     streams_.insert(stream);
-    draining = draining_;
   }
-  if (draining) {
-    stream->EndWhenApplied(DrainingError());
+  if (!refusal.ok()) {
+    stream->EndWhenApplied(refusal);
   } else {
     stream->Begin();
   }

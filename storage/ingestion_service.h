@@ -18,8 +18,10 @@ namespace kvp {
 // Thread-safe. Its callbacks never wait for the disk, but for the first hello a new shard gets.
 class IngestionService final : public TraceIngestion::CallbackService {
  public:
-  // Both must outlive the service, and the queue every stream of it.
-  IngestionService(Shard* shard, IngestQueue* queue) : shard_(shard), queue_(queue) {}
+  // Both must outlive the service, and the queue every stream of it. A stream beyond `max_streams`
+  // is refused with RESOURCE_EXHAUSTED: each may hold a message that the queue has no room for.
+  IngestionService(Shard* shard, IngestQueue* queue, int max_streams)
+      : shard_(shard), queue_(queue), max_streams_(max_streams) {}
 
   grpc::ServerBidiReactor<IngestRequest, IngestResponse>* Ingest(
       grpc::CallbackServerContext* context) override;
@@ -36,6 +38,7 @@ class IngestionService final : public TraceIngestion::CallbackService {
 
   Shard* const shard_;
   IngestQueue* const queue_;
+  const int max_streams_;
   absl::Mutex mutex_;
   bool draining_ ABSL_GUARDED_BY(mutex_) = false;
   absl::flat_hash_set<std::shared_ptr<Stream>> streams_ ABSL_GUARDED_BY(mutex_);

@@ -52,7 +52,7 @@ absl::StatusOr<Verified> Verify(const Shard& shard) {
           if (!encoded.ok()) return std::string(encoded.status().message());
           const absl::StatusOr<HeadBlockView> block = ParseHeadBlock(*encoded);
           if (!block.ok()) return std::string(block.status().message());
-          if (HeadBlockKeyText(block->key) != name) {
+          if (block->key != key) {
             return absl::StrCat("it says it is ", HeadBlockKeyText(block->key));
           }
           return std::nullopt;
@@ -259,13 +259,7 @@ absl::StatusOr<CompactionResult> CompactShard(const std::string& path) {
   return result;
 }
 
-absl::Status DropShard(const std::string& path) {
-  RETURN_IF_ERROR(OpenAlone(path).status());
-  std::error_code error;
-  std::filesystem::remove_all(path, error);
-  if (!error) return absl::OkStatus();
-  return absl::InternalError(absl::StrCat(path, ": ", error.message()));
-}
+absl::Status DropShard(const std::string& path) { return Shard::Drop(path); }
 
 namespace {
 

@@ -161,7 +161,8 @@ TEST_F(InspectionTest, ACheckpointIsTheShardAsItWas) {
   EXPECT_EQ(copy.corrupt_blocks, 0);
   EXPECT_THAT(shard.Checkpoint("before.1"),
               StatusIs(absl::StatusCode::kAlreadyExists, HasSubstr("before.1")));
-  for (const char* name : {"", ".", "..", "../x", "a/b", "/etc", ".hidden", "a b", "a\n"}) {
+  for (const char* name :
+       {"", ".", "..", "../x", "a/b", "/etc", ".hidden", "a b", "a\n", "a.tmp"}) {
     EXPECT_THAT(shard.Checkpoint(name),
                 StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("name")))
         << name;

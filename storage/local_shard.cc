@@ -11,15 +11,13 @@
 namespace kvp {
 namespace {
 
-// There is one reader, and the whole disk for it.
-constexpr int kThreads = 4;
-
 class LocalShardSource final : public ShardSource {
  public:
   LocalShardSource(const std::string& dir, std::unique_ptr<Shard> shard)
       : name_(ShardName(dir)), shard_(std::move(shard)) {}
 
   const std::string& name() const override { return name_; }
+  bool grows() const override { return false; }
 
   absl::StatusOr<ShardIdentity> Identity() override {
     return shard_->identity().value_or(ShardIdentity());
@@ -44,7 +42,6 @@ class LocalShardSource final : public ShardSource {
     Shard::ScanOptions options;
     options.split = request.split;
     options.order_seed = request.order_seed;
-    options.threads = kThreads;
     options.traces = request.traces;
     if (request.after_trace != nullptr) {
       options.after.emplace();

@@ -131,7 +131,8 @@ grpc::Status ReadingService::ReadHead(grpc::ServerContext* context, const ReadHe
         if (!encoded.ok()) {
           LogWarning(absl::StrCat(HeadBlockKeyText(key), " skipped: ", encoded.status().message()));
           SetPosition(key, response.add_unreadable());
-          return absl::OkStatus();
+          bytes += response.unreadable(response.unreadable_size() - 1).ByteSizeLong();
+          return bytes > kResponseBytes ? send() : absl::OkStatus();
         }
         if (bytes > 0 && bytes + encoded->size() > kResponseBytes) RETURN_IF_ERROR(send());
         bytes += encoded->size();
@@ -139,7 +140,7 @@ grpc::Status ReadingService::ReadHead(grpc::ServerContext* context, const ReadHe
         SetPosition(key, response.add_positions());
         return absl::OkStatus();
       });
-  if (status.ok() && (bytes > 0 || response.unreadable_size() > 0)) status = send();
+  if (status.ok() && bytes > 0) status = send();
   return ToGrpc(status);
 }
 

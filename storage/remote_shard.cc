@@ -28,6 +28,7 @@ class RemoteShardSource final : public ShardSource {
         deadline_(deadline) {}
 
   const std::string& name() const override { return name_; }
+  bool grows() const override { return true; }
 
   absl::StatusOr<ShardIdentity> Identity() override {
     GetShardResponse response;

@@ -48,9 +48,14 @@ ABSL_FLAG(bool, direct_io, true,
 ABSL_FLAG(int, queue_mib, 64,
           "Blocks received but not yet written, in MiB, before reading pauses.");
 ABSL_FLAG(
+    int, max_streams, 1024,
+    "Writers' streams at once; each may hold a block beside the queue's. More are told to wait.");
+ABSL_FLAG(
     int32_t, metrics_port, -1,
     "Answer GET /metrics for Prometheus on this port; 0: a free one, which is logged; -1: not.");
-ABSL_FLAG(std::string, metrics_host, "127.0.0.1", "Address on which the metrics are served.");
+ABSL_FLAG(
+    std::string, metrics_host, "127.0.0.1",
+    "Address on which the metrics are served, without TLS: numbers, and nothing can be changed.");
 ABSL_FLAG(absl::Duration, drain_deadline, absl::Seconds(10),
           "After SIGTERM or SIGINT, how long streams have to end.");
 
@@ -82,6 +87,7 @@ kvp::ShardServer::Options OptionsFromFlags() {
   options.shard.sorted_file_bytes = int64_t{absl::GetFlag(FLAGS_sorted_file_kib)} << 10;
   options.shard.write_buffer_bytes = int64_t{absl::GetFlag(FLAGS_write_buffer_mib)} << 20;
   options.shard.direct_io = absl::GetFlag(FLAGS_direct_io);
+  options.max_streams = absl::GetFlag(FLAGS_max_streams);
   options.queue.capacity_bytes = int64_t{absl::GetFlag(FLAGS_queue_mib)} << 20;
   return options;
 }
@@ -99,6 +105,7 @@ std::string UsageProblem() {
         at_least("max-bytes", absl::GetFlag(FLAGS_max_bytes), 0),
         at_least("sorted-file-kib", absl::GetFlag(FLAGS_sorted_file_kib), 1),
         at_least("write-buffer-mib", absl::GetFlag(FLAGS_write_buffer_mib), 1),
+        at_least("max-streams", absl::GetFlag(FLAGS_max_streams), 1),
         at_least("queue-mib", absl::GetFlag(FLAGS_queue_mib), 1)}) {
     if (!problem.empty()) return problem;
   }

@@ -55,11 +55,14 @@ absl::StatusOr<ShardIdentity> Shard::Hello(const ModelInfo& model, int32_t shard
         absl::StrCat("this is shard ", options_.shard_index, " of ", options_.shard_count,
                      ", but the client takes it for shard ", shard_index, " of ", shard_count));
   }
+  const auto same = [&model](const ShardIdentity& held) -> absl::StatusOr<ShardIdentity> {
+    RETURN_IF_ERROR(CheckSameModel(model, held.model()));
+    return held;
+  };
+  // Without waiting for a write that is under way.
+  if (const std::optional<ShardIdentity> held = identity(); held.has_value()) return same(*held);
   absl::MutexLock write_lock(&write_mutex_);
-  if (const std::optional<ShardIdentity> held = identity(); held.has_value()) {
-    RETURN_IF_ERROR(CheckSameModel(model, held->model()));
-    return *held;
-  }
+  if (const std::optional<ShardIdentity> held = identity(); held.has_value()) return same(*held);
   ASSIGN_OR_RETURN(const std::vector<HeadRange> ranges,
                    SplitHeads(int64_t{model.layers()} * model.kv_heads(), shard_count));
   ShardIdentity identity;

@@ -96,6 +96,11 @@ class Shard {
   // that was committed is gone.
   static absl::StatusOr<std::unique_ptr<Shard>> Open(Options options);
 
+  // Removes a shard's folder with everything in it, without opening it: neither a full disk nor
+  // damage stands in the way. NOT_FOUND where there is none; FAILED_PRECONDITION where the folder
+  // holds something else, or a process has the shard open.
+  static absl::Status Drop(const std::string& dir);
+
   ~Shard();
   Shard(const Shard&) = delete;
   Shard& operator=(const Shard&) = delete;
@@ -170,9 +175,9 @@ class Shard {
   int64_t StoredBytes() const;
 
   // A copy of the shard as it is now, in checkpoints/NAME of its folder, made of hard links;
-  // returns the copy's path. INVALID_ARGUMENT unless the name has only letters, digits, '.', '_'
-  // and
-  // '-', at most 64, the first a letter or digit; ALREADY_EXISTS.
+  // returns the copy's path. Writers wait meanwhile. INVALID_ARGUMENT unless the name has only
+  // letters, digits, '.', '_' and '-', at most 64, the first a letter or digit, and doesn't end in
+  // ".tmp"; ALREADY_EXISTS.
   absl::StatusOr<std::string> Checkpoint(const std::string& name);
 
   // Rewrites the files without what was deleted from them.

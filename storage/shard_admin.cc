@@ -6,6 +6,7 @@
 #include <system_error>
 
 #include "absl/strings/ascii.h"
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "rocksdb/db.h"
 #include "rocksdb/utilities/checkpoint.h"
@@ -25,7 +26,8 @@ bool IsCheckpointName(const std::string& name) {
   for (const char c : name) {
     if (!absl::ascii_isalnum(c) && c != '.' && c != '_' && c != '-') return false;
   }
-  return true;
+  // RocksDB's own, while it makes one.
+  return !absl::EndsWith(name, ".tmp");
 }
 
 }  // namespace
@@ -35,8 +37,11 @@ absl::StatusOr<std::string> Shard::Checkpoint(const std::string& name) {
   if (!IsCheckpointName(name)) {
     return absl::InvalidArgumentError(
         "name: letters, digits, '.', '_' and '-' are allowed, at most 64, the first a letter or "
-        "digit");
+        "digit, and no .tmp at the end");
   }
+  // A write between the copy of the manifest and that of the log would leave an entry without its
+  // block.
+  absl::MutexLock write_lock(&write_mutex_);
   const std::string folder = absl::StrCat(options_.dir, "/checkpoints");
   std::string path = absl::StrCat(folder, "/", name);
   std::error_code error;

@@ -1,6 +1,7 @@
 #include "storage/shard_checks.h"
 
 #include <algorithm>
+#include <cmath>
 #include <cstdint>
 
 #include "absl/strings/ascii.h"
@@ -66,8 +67,27 @@ absl::Status CheckModel(const ModelInfo& model) {
                                                    ", no multiple of model.kv_heads ",
                                                    model.kv_heads()));
   }
+  RETURN_IF_ERROR(CheckRange("model.rope_frequencies' size", model.rope_frequencies_size(), 0,
+                             model.head_dim() / 2));
+  for (const double frequency : model.rope_frequencies()) {
+    if (std::isfinite(frequency)) continue;
+    return absl::InvalidArgumentError(
+        absl::StrCat("model.rope_frequencies: ", frequency, " is no frequency"));
+  }
   return absl::OkStatus();
 }
+
+namespace {
+
+// Queries are recorded of a KV head's whole group, or not at all.
+absl::Status CheckQueryHeads(absl::string_view field, int64_t value, const ModelInfo& model) {
+  const int64_t group = model.query_heads() / model.kv_heads();
+  if (value == 0 || value == group) return absl::OkStatus();
+  return absl::InvalidArgumentError(
+      absl::StrCat(field, " is ", value, ", neither 0 nor the ", group, " of a KV head's group"));
+}
+
+}  // namespace
 
 absl::Status CheckSameModel(const ModelInfo& model, const ModelInfo& held) {
   RETURN_IF_ERROR(CheckSame("model.layers", model.layers(), held.layers()));
@@ -85,6 +105,7 @@ absl::Status CheckBlockFits(const HeadBlockView& block, const ShardIdentity& ide
   RETURN_IF_ERROR(CheckRange("layer", block.key.head.layer, 0, model.layers() - 1));
   RETURN_IF_ERROR(CheckRange("kv_head", block.key.head.kv_head, 0, model.kv_heads() - 1));
   RETURN_IF_ERROR(CheckRange("head_dim", block.head_dim, model.head_dim(), model.head_dim()));
+  RETURN_IF_ERROR(CheckQueryHeads("query_heads", block.query_heads, model));
   const int64_t index = block.key.head.Index(model.kv_heads());
   if (index < identity.head_begin() || index >= identity.head_end()) {
     return absl::InvalidArgumentError(absl::StrCat(
@@ -114,7 +135,7 @@ absl::Status CheckRecordFits(const TraceRecord& record, const ShardIdentity& ide
   RETURN_IF_ERROR(
       CheckRange("kv_dtype", record.kv_dtype(), TraceRecord::BF16, TraceRecord::FLOAT8));
   RETURN_IF_ERROR(
-      CheckRange("recorded_query_heads", record.recorded_query_heads(), 0, kMaxQueryHeads));
+      CheckQueryHeads("recorded_query_heads", record.recorded_query_heads(), record.model()));
   // It must pass through the message cap again when it is listed.
   RETURN_IF_ERROR(CheckRange("the record's size", record.ByteSizeLong(), 0, kMaxEncodedBlockBytes));
   int64_t least = 1;

@@ -6,11 +6,13 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <filesystem>
 #include <iterator>
 #include <memory>
 #include <optional>
 #include <set>
 #include <string>
+#include <system_error>
 #include <utility>
 #include <vector>
 
@@ -41,6 +43,7 @@ constexpr char kIndex[] = "index";
 constexpr char kRecords[] = "records";
 // For entries of the index and records, of all column families together.
 constexpr size_t kCacheBytes = size_t{32} << 20;
+constexpr size_t kSmallWriteBufferBytes = size_t{8} << 20;
 constexpr uint64_t kMaxWalBytes = uint64_t{512} << 20;
 // Of a reader, while a server has the shard open.
 constexpr int kReaderTries = 10;
@@ -49,6 +52,7 @@ constexpr absl::Duration kReaderPause = absl::Milliseconds(20);
 rocksdb::ColumnFamilyOptions SmallFamilyOptions(const std::shared_ptr<rocksdb::Cache>& cache) {
   rocksdb::ColumnFamilyOptions options;
   options.compression = rocksdb::kNoCompression;
+  options.write_buffer_size = kSmallWriteBufferBytes;
   rocksdb::BlockBasedTableOptions table;
   table.block_cache = cache;
   table.filter_policy.reset(rocksdb::NewBloomFilterPolicy(10, false));
@@ -80,7 +84,12 @@ class StopListener final : public rocksdb::EventListener {
 
   void OnBackgroundError(rocksdb::BackgroundErrorReason /*reason*/,
                          rocksdb::Status* error) override {
-    if (error->severity() >= rocksdb::Status::Severity::kHardError) *stopped_ = true;
+    if (error->severity() < rocksdb::Status::Severity::kHardError) return;
+    if (stopped_->exchange(true)) return;
+    LogWarning(
+        absl::StrCat("a write failed (", error->ToString(),
+                     "): until the shard is started again, all blocks go through the log, which is "
+                     "slower"));
   }
 
  private:
@@ -95,12 +104,19 @@ std::vector<rocksdb::ColumnFamilyDescriptor> Families(int64_t write_buffer_bytes
           {kRecords, SmallFamilyOptions(cache)}};
 }
 
-// RocksDB keeps every table open, and there is one for every few megabytes.
-void RaiseOpenFileLimit() {
+// Raises the limit of open files as far as it goes, and returns how many tables RocksDB may keep
+// open: there is one for every few megabytes, so in the end there are more. What is left is for
+// connections and other files.
+int MostOpenTables() {
+  constexpr rlim_t kMost = 100'000;
   rlimit limit{};
-  if (getrlimit(RLIMIT_NOFILE, &limit) != 0 || limit.rlim_cur == limit.rlim_max) return;
-  limit.rlim_cur = limit.rlim_max;
-  setrlimit(RLIMIT_NOFILE, &limit);
+  if (getrlimit(RLIMIT_NOFILE, &limit) != 0) return -1;
+  if (limit.rlim_cur != limit.rlim_max) {
+    limit.rlim_cur = limit.rlim_max;
+    setrlimit(RLIMIT_NOFILE, &limit);
+    getrlimit(RLIMIT_NOFILE, &limit);
+  }
+  return static_cast<int>(std::min(limit.rlim_cur, 2 * kMost) / 2);
 }
 
 // OK where the folder holds a shard's database.
@@ -120,6 +136,20 @@ absl::Status CheckIsShard(const rocksdb::DBOptions& options, const std::string& 
     }
   }
   return absl::OkStatus();
+}
+
+// Whether the default family, which a foreign database would use, is empty.
+bool IsEmpty(rocksdb::Env* env, const std::string& dir) {
+  rocksdb::Options options;
+  options.env = env;
+  options.info_log = NewRocksdbLogger(dir);
+  options.info_log->SetInfoLogLevel(rocksdb::InfoLogLevel::FATAL_LEVEL);
+  rocksdb::DB* opened = nullptr;
+  if (!rocksdb::DB::OpenForReadOnly(options, dir, &opened).ok()) return false;
+  const std::unique_ptr<rocksdb::DB> db(opened);
+  const std::unique_ptr<rocksdb::Iterator> iterator(db->NewIterator(rocksdb::ReadOptions()));
+  iterator->SeekToFirst();
+  return iterator->status().ok() && !iterator->Valid();
 }
 
 // RocksDB blames the manifest for what is wrong in a table that it names, and names no log: so
@@ -145,9 +175,32 @@ std::string SuspectFiles(rocksdb::Env* env, const std::string& dir, absl::string
 
 }  // namespace
 
+absl::Status Shard::Drop(const std::string& dir) {
+  rocksdb::Env* const env = rocksdb::Env::Default();
+  std::string folder = dir;
+  while (folder.size() > 1 && folder.back() == '/') folder.pop_back();
+  // The list of commits is a shard's even where the manifest can't be read any more.
+  if (env->FileExists(folder + "/commits").IsNotFound()) {
+    RETURN_IF_ERROR(CheckIsShard(rocksdb::DBOptions(), folder));
+  }
+  rocksdb::FileLock* lock = nullptr;
+  if (!env->LockFile(folder + "/LOCK", &lock).ok()) {
+    return absl::FailedPreconditionError(
+        absl::StrCat(dir, ": another process has this shard open, as `kvp serve` does"));
+  }
+  // Away first: what is left by the name after a crash is a whole shard or none.
+  const std::string away = folder + ".dropped";
+  std::error_code error;
+  std::filesystem::remove_all(away, error);
+  std::filesystem::rename(folder, away, error);
+  if (!error) std::filesystem::remove_all(away, error);
+  env->UnlockFile(lock);
+  if (error) return absl::InternalError(absl::StrCat(dir, ": ", error.message()));
+  return absl::OkStatus();
+}
+
 absl::StatusOr<std::unique_ptr<Shard>> Shard::Open(Options options) {
   RETURN_IF_ERROR(options.Validate());
-  RaiseOpenFileLimit();
   std::unique_ptr<Shard> shard(new Shard(std::move(options)));
   RETURN_IF_ERROR(shard->options_.read_only ? shard->LoadForReading() : shard->OpenForWriting());
   return shard;
@@ -189,7 +242,9 @@ absl::Status Shard::OpenForWriting() {
   // damaged manifest doesn't name any more, and what follows the first damage in a log.
   absl::Status status = LoadForReading();
   ASSIGN_OR_RETURN(const std::optional<CommitList::Contents> listed, ListedCommits());
-  const bool none_yet = absl::IsNotFound(status) || absl::IsFailedPrecondition(status);
+  // One that is only begun has a database without anything in it.
+  const bool none_yet = absl::IsNotFound(status) || (absl::IsFailedPrecondition(status) &&
+                                                     IsEmpty(Environment(), options_.dir));
   if (status.ok() || (none_yet && (!listed.has_value() || listed->ids.empty()))) {
     status = Load(listed, /*read_only=*/false);
   }
@@ -270,6 +325,7 @@ absl::Status Shard::OpenDatabase(bool read_only) {
   db_options.create_if_missing = true;
   db_options.create_missing_column_families = true;
   db_options.max_background_jobs = 2;
+  db_options.max_open_files = MostOpenTables();
   db_options.max_total_wal_size = kMaxWalBytes;
   db_options.info_log = NewRocksdbLogger(options_.dir);
   // A log that a server is writing has no proper end.

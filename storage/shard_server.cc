@@ -34,6 +34,10 @@ absl::Status ShardServer::Options::Validate() const {
   if (queue.capacity_bytes < 1 || queue.batch_bytes < 1) {
     return absl::InvalidArgumentError("queue: capacity_bytes and batch_bytes must be positive");
   }
+  if (max_streams < 1) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("max_streams is ", max_streams, ", not positive"));
+  }
   return shard.Validate();
 }
 
@@ -52,8 +56,8 @@ absl::StatusOr<std::unique_ptr<ShardServer>> ShardServer::Start(Options options)
   std::unique_ptr<ShardServer> server(new ShardServer(std::move(options)));
   ASSIGN_OR_RETURN(server->shard_, Shard::Open(server->options_.shard));
   server->queue_ = std::make_unique<IngestQueue>(server->shard_.get(), server->options_.queue);
-  server->ingestion_ =
-      std::make_unique<IngestionService>(server->shard_.get(), server->queue_.get());
+  server->ingestion_ = std::make_unique<IngestionService>(
+      server->shard_.get(), server->queue_.get(), server->options_.max_streams);
   server->reading_ = std::make_unique<ReadingService>(server->shard_.get());
   server->admin_ = std::make_unique<AdminService>(server->shard_.get());
 

@@ -28,6 +28,9 @@ class ShardServer {
     TlsFiles tls;
     Shard::Options shard;
     IngestQueue::Options queue;
+    // Writers' streams at once. Each may hold one message that the queue has no room for: 8 MiB at
+    // most, a block of 272 KiB as collectors send them.
+    int max_streams = 1024;
 
     absl::Status Validate() const;
   };

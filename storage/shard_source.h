@@ -29,6 +29,9 @@ class ShardSource {
   // "shard 127.0.0.1:7000", "shard /data/shard0", for messages.
   virtual const std::string& name() const = 0;
 
+  // Whether what is committed after the source was made is seen.
+  virtual bool grows() const = 0;
+
   // Without a shard_count until a first hello has reached the shard.
   virtual absl::StatusOr<ShardIdentity> Identity() = 0;
 

@@ -60,6 +60,12 @@ absl::Status ShardStream::SendBlock(const HeadBlock& block) {
 }
 
 absl::Status ShardStream::SendCommit(const TraceRecord& record) {
+  // As the shard checks it: gRPC would call a message beyond its cap RESOURCE_EXHAUSTED, which is
+  // how a full shard refuses.
+  if (record.ByteSizeLong() > kMaxEncodedBlockBytes) {
+    return absl::InvalidArgumentError(absl::StrCat("the record's size is ", record.ByteSizeLong(),
+                                                   ", more than ", kMaxEncodedBlockBytes));
+  }
   Pending pending;
   pending.request = std::make_shared<IngestRequest>();
   *pending.request->mutable_commit() = record;

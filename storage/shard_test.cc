@@ -1,7 +1,9 @@
 #include "storage/shard.h"
 
 #include <sys/resource.h>
+#include <unistd.h>
 
+#include <algorithm>
 #include <filesystem>
 #include <fstream>
 #include <functional>
@@ -9,6 +11,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "absl/strings/match.h"
@@ -429,6 +432,90 @@ TEST_F(SortedShardTest, OpeningRemovesWhatACrashLeft) {
   EXPECT_THAT(Scan({1, 1}, ""), ElementsAre("1/0", "1/1", "1/2", "2/0", "2/1", "2/2"));
   ASSERT_OK_AND_ASSIGN(const Shard::Stats stats, shard_->GetStats());
   EXPECT_EQ(stats.blocks, 36);
+}
+
+// Else compaction would write every byte again.
+TEST_F(ShardTest, FilesOfLoggedBlocksDoNotInterleave) {
+  options_.write_buffer_bytes = 1 << 20;
+  Open();
+  // 4 MB, with a sorted file now and then.
+  for (uint32_t number = 1; number <= 40; ++number) {
+    options_.sorted_file_bytes = number % 10 == 0 ? 1 : int64_t{1} << 30;
+    if (number % 10 <= 1) Open();
+    Write(number, 400, 100, "train");
+  }
+  shard_.reset();
+  rocksdb::DB* opened = nullptr;
+  std::vector<rocksdb::ColumnFamilyHandle*> handles;
+  ASSERT_TRUE(rocksdb::DB::OpenForReadOnly(rocksdb::Options(), options_.dir,
+                                           {{"default", {}}, {"blocks", {}}}, &handles, &opened)
+                  .ok());
+  const std::unique_ptr<rocksdb::DB> db(opened);
+  std::vector<rocksdb::LiveFileMetaData> files;
+  db->GetLiveFilesMetaData(&files);
+  for (rocksdb::ColumnFamilyHandle* handle : handles) db->DestroyColumnFamilyHandle(handle);
+  std::vector<std::pair<std::string, std::string>> ranges;
+  for (const rocksdb::LiveFileMetaData& file : files) {
+    if (file.column_family_name == "blocks") ranges.emplace_back(file.smallestkey, file.largestkey);
+  }
+  std::sort(ranges.begin(), ranges.end());
+  ASSERT_GT(ranges.size(), 6u);
+  for (size_t i = 1; i < ranges.size(); ++i) {
+    EXPECT_LT(ranges[i - 1].second, ranges[i].first) << "files " << i - 1 << " and " << i;
+  }
+}
+
+// A hard limit can't be raised again: in a process of its own.
+TEST_F(SortedShardTest, MoreFilesThanTheProcessMayEverOpen) {
+  Open();
+  for (uint32_t number = 1; number <= 150; ++number) Write(number, 4, 4, "train");
+  shard_.reset();
+  EXPECT_GT(FilesWithSuffix(".sst"), 150);
+  const auto with_few_files = [this] {
+    const rlimit limit{100, 100};
+    if (setrlimit(RLIMIT_NOFILE, &limit) != 0) _exit(2);
+    Open();
+    Write(151, 4, 4, "train");
+    _exit(Scan({1, 1}, "").size() == 151 ? 0 : 1);
+  };
+  EXPECT_EXIT(with_few_files(), testing::ExitedWithCode(0), "");
+}
+
+TEST_F(ShardTest, AnotherProgramsDatabaseIsLeftAlone) {
+  const std::string dir = options_.dir + "_foreign";
+  std::filesystem::remove_all(dir);
+  rocksdb::Options options;
+  options.create_if_missing = true;
+  rocksdb::DB* opened = nullptr;
+  ASSERT_TRUE(rocksdb::DB::Open(options, dir, &opened).ok());
+  std::unique_ptr<rocksdb::DB> db(opened);
+  ASSERT_TRUE(db->Put({}, "years", "of work").ok());
+  db.reset();
+  Shard::Options shard_options = options_;
+  shard_options.dir = dir;
+  EXPECT_THAT(Shard::Open(shard_options),
+              StatusIs(absl::StatusCode::kFailedPrecondition, HasSubstr("no shard")));
+  std::vector<std::string> families;
+  ASSERT_TRUE(rocksdb::DB::ListColumnFamilies(options, dir, &families).ok());
+  EXPECT_THAT(families, ElementsAre("default"));
+}
+
+TEST_F(ShardTest, AnyShardThatNobodyHasOpenCanBeDropped) {
+  Write(1, 4, 4, "train");
+  EXPECT_THAT(Shard::Drop(options_.dir),
+              StatusIs(absl::StatusCode::kFailedPrecondition, HasSubstr("another process")));
+  shard_.reset();
+  // Damaged beyond opening.
+  for (const auto& file : std::filesystem::directory_iterator(options_.dir)) {
+    const std::string name = file.path().filename().string();
+    if (absl::StartsWith(name, "MANIFEST")) std::filesystem::resize_file(file.path(), 10);
+  }
+  EXPECT_FALSE(Shard::Open(options_).ok());
+  ASSERT_OK(Shard::Drop(options_.dir + "/"));
+  EXPECT_FALSE(std::filesystem::exists(options_.dir));
+  EXPECT_FALSE(std::filesystem::exists(options_.dir + ".dropped"));
+  EXPECT_THAT(Shard::Drop(options_.dir),
+              StatusIs(absl::StatusCode::kNotFound, HasSubstr(options_.dir)));
 }
 
 TEST_F(SortedShardTest, MoreFilesThanTheProcessMayOpenByDefault) {

@@ -57,9 +57,10 @@ class ShardedTraceReader final : public TraceReader {
   absl::StatusOr<ReadResult> ReadHead(
       const HeadRead& read, const std::function<absl::Status(HeadBlock block)>& consume) override {
     ASSIGN_OR_RETURN(ShardSource* const source, SourceOf(read.head));
-    // A trace that another shard hasn't committed is in no head; ListTraces names no such one.
+    // A trace that another shard hasn't committed is in no head; ListTraces names no such one. And
+    // a read that was cut off and goes on must not see what was committed since it began.
     std::optional<std::set<std::string>> everywhere;
-    if (sources_.size() > 1 && read.traces.empty()) {
+    if (read.traces.empty() && (sources_.size() > 1 || source->grows())) {
       ASSIGN_OR_RETURN(everywhere, IdsEverywhere(read.split));
     }
     ShardSource::HeadRequest request;

@@ -15,6 +15,8 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/string_view.h"
+#include "absl/time/clock.h"
+#include "absl/time/time.h"
 #include "util/status_macros.h"
 
 namespace kvp {
@@ -28,11 +30,14 @@ absl::Status Failed(const std::string& address, absl::string_view what) {
       absl::StrCat("address ", address, ": ", what, ": ", std::strerror(errno)));
 }
 
-// Everything up to the empty line after the headers, or less where the other side ends or waits.
+// Everything up to the empty line after the headers, or less where the other side ends, waits or is
+// slow.
 std::string ReadRequest(int connection) {
   std::string request;
   char buffer[1024];
-  while (request.size() < kMaxRequestBytes && !absl::StrContains(request, "\r\n\r\n")) {
+  const absl::Time deadline = absl::Now() + absl::Seconds(kSilenceSeconds);
+  while (request.size() < kMaxRequestBytes && !absl::StrContains(request, "\r\n\r\n") &&
+         absl::Now() < deadline) {
     const ssize_t size = recv(connection, buffer, sizeof(buffer), 0);
     if (size <= 0) break;
     request.append(buffer, size);

@@ -34,7 +34,7 @@ TEST(ShardKillTest, KillsLoseNothingAcknowledgedAndShowNothingUncommitted) {
   ShardProcess::Options options;
   options.dir = folder + "/shard";
   // Small batches go through the log, large ones become files.
-  options.flags = {"--sorted-file-kib=32", "--metrics-port=0"};
+  options.flags = {"--sorted-file-kib=32", "--write-buffer-mib=1", "--metrics-port=0"};
   ShardProcess shard(options);
   ASSERT_OK(shard.Start());
   Ledger ledger;

@@ -13,6 +13,7 @@
 #include "eval/evaluation.h"
 #include "eval/report.h"
 #include "eval/results.h"
+#include "eval/results_csv.h"
 #include "llm/decoder_flags.h"
 #include "util/command_line.h"
 #include "util/file.h"
@@ -53,7 +54,7 @@ ABSL_FLAG(
 ABSL_FLAG(int64_t, threads, 1, "Threads.");
 ABSL_FLAG(int64_t, timed_sequences, 5, "Prompts on which times are measured.");
 ABSL_FLAG(std::string, training_json, "", "The trainer's JSON results, to be passed on.");
-ABSL_FLAG(std::string, json, "", "Where results.json goes.");
+ABSL_FLAG(std::string, json, "", "Where results.json goes, and results.csv beside it.");
 ABSL_FLAG(std::string, report, "", "Where report.html goes.");
 ABSL_FLAG(std::string, picture, "", "Where an SVG of the curves goes.");
 
@@ -127,6 +128,7 @@ absl::Status Run(const EvaluationOptions& options) {
   ASSIGN_OR_RETURN(const Results results, RunEvaluation(options));
   if (const std::string path = absl::GetFlag(FLAGS_json); !path.empty()) {
     RETURN_IF_ERROR(WriteResults(path, results));
+    RETURN_IF_ERROR(WriteResultsCsv(CsvPathOf(path), results));
   }
   if (const std::string path = absl::GetFlag(FLAGS_report); !path.empty()) {
     RETURN_IF_ERROR(WriteFileAtomically(path, {ReportHtml(results)}));

@@ -243,7 +243,11 @@ absl::StatusOr<Results> RunEvaluation(const EvaluationOptions& options) {
 
 std::string SummaryText(const Results& results) {
   std::string text = absl::StrCat(Headline(results), "\n");
-  const auto table = [&text](absl::string_view title, const auto& policies, const auto& cells) {
+  const auto marked = [&results](const std::string& policy) {
+    return absl::StrCat(policy, results.entries_only.count(policy) > 0 ? " *" : "");
+  };
+  const auto table = [&text, &marked](absl::string_view title, const auto& policies,
+                                      const auto& cells) {
     absl::StrAppend(&text, "\n", title, "\n");
     bool first = true;
     for (const auto& [policy, value] : policies) {
@@ -255,7 +259,7 @@ std::string SummaryText(const Results& results) {
         text += "\n";
       }
       first = false;
-      absl::StrAppendFormat(&text, "  %-18s", policy);
+      absl::StrAppendFormat(&text, "  %-18s", marked(policy));
       for (const auto& [budget, cell] : row) absl::StrAppendFormat(&text, "%10s", cell);
       text += "\n";
     }
@@ -281,13 +285,16 @@ std::string SummaryText(const Results& results) {
     });
     text += "\ncost (1 is the oracle)\n";
     for (const auto& [policy, offline] : results.offline) {
-      absl::StrAppendFormat(&text, "  %-18s%10.3f\n", policy, offline.cost);
+      absl::StrAppendFormat(&text, "  %-18s%10.3f\n", marked(policy), offline.cost);
     }
   }
   if (results.full_cache.perplexity_tokens > 0) {
     table(absl::StrFormat("perplexity (whole cache: %.2f)", results.full_cache.perplexity),
           results.in_model,
           in_model([](const CacheResult& cell) { return NumberText(cell.perplexity, 2); }));
+  }
+  if (!results.entries_only.empty()) {
+    text += "\n* reads keys, values and positions only, as kvp does\n";
   }
   return text;
 }

@@ -166,6 +166,9 @@ TEST_F(ToolsTest, EvaluateReadsTextWithoutShards) {
   EXPECT_THAT(*ReadFile(html_path), HasSubstr("tiny_tools"));
   EXPECT_THAT(*ReadFile(svg_path), HasSubstr("<svg"));
   EXPECT_THAT(run.out, HasSubstr("perplexity"));
+  EXPECT_THAT(run.out, HasSubstr("\n  key_diff *  "));
+  EXPECT_THAT(run.out, HasSubstr("\n  snap_kv  "));
+  EXPECT_THAT(run.out, HasSubstr("* reads keys, values and positions only"));
 }
 
 TEST_F(ToolsTest, EvaluateTellsUsageFromFailure) {

@@ -41,7 +41,8 @@ ABSL_FLAG(int32_t, context_tokens, 960, "Tokens of each prompt's context.");
 ABSL_FLAG(int64_t, text_windows, 24, "Windows of natural text that perplexity is read from.");
 ABSL_FLAG(int64_t, text_context_tokens, 768, "Tokens of each window that are compressed.");
 ABSL_FLAG(int64_t, text_next_tokens, 128, "Tokens behind them that are predicted.");
-ABSL_FLAG(uint64_t, seed, 1, "Seed of the prompts and of what is random in policies.");
+ABSL_FLAG(uint64_t, seed, 1,
+          "Seed of the prompts, of what is random in policies and of the intervals.");
 ABSL_FLAG(std::string, policies, "",
           "Comma-separated: kvp, oracle, random, streaming_llm, k_norm, key_diff, lag_kv, cur, "
           "leverage, h2o, tova, snap_kv, pyramid_kv, expected_attention, q_filter, kv_zip; ada: "

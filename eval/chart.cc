@@ -55,6 +55,11 @@ Scale ScaleOf(const LineChart& chart) {
       low = std::min(low, value);
       high = std::max(high, value);
     }
+    for (const auto& [budget, interval] : series.intervals) {
+      if (!std::isfinite(interval.low) || !std::isfinite(interval.high)) continue;
+      low = std::min(low, interval.low);
+      high = std::max(high, interval.high);
+    }
   }
   scale.x_max = -std::log2(smallest);
   if (!chart.per_cent && low <= high) {
@@ -171,6 +176,11 @@ std::string DrawLineChart(const LineChart& chart) {
                       "</title></circle>\n");
     }
     if (points.empty()) continue;
+    for (const auto& [budget, interval] : series.intervals) {
+      if (!std::isfinite(interval.low) || !std::isfinite(interval.high)) continue;
+      const double x = scale.X(budget);
+      absl::StrAppend(&dots, Line(x, scale.Y(interval.low), x, scale.Y(interval.high), "interval"));
+    }
     absl::StrAppend(&svg, "<g class=\"series ", series.css_class, "\">\n<polyline points=\"",
                     points, "\"/>\n", dots, "</g>\n");
     add_label(last_y + 4, absl::StrCat("end ", series.css_class), series.name);
@@ -259,6 +269,7 @@ std::string ChartStyle() {
       "svg .reference{stroke:var(--muted);stroke-width:1.5;stroke-dasharray:2 4}\n"
       "svg .series polyline{fill:none;stroke:var(--c);stroke-width:2;stroke-linejoin:round}\n"
       "svg .series circle{fill:var(--c)}\n"
+      "svg .series .interval{stroke:var(--c);stroke-width:1.5;stroke-opacity:.7}\n"
       "svg .end{fill:var(--c)}\n"
       "svg .series.s-kvp polyline{stroke-width:3.5}\n"
       "svg .end.s-kvp{font-weight:700}\n"

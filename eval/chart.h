@@ -5,11 +5,13 @@
 #ifndef KVP_EVAL_CHART_H_
 #define KVP_EVAL_CHART_H_
 
+#include <map>
 #include <string>
 #include <utility>
 #include <vector>
 
 #include "absl/strings/string_view.h"
+#include "eval/bootstrap.h"
 
 namespace kvp {
 
@@ -19,6 +21,8 @@ struct ChartSeries {
   std::string css_class;
   // (budget, value); values that are no number are left out.
   std::vector<std::pair<double, double>> points;
+  // Drawn as bars, by budget; those that are no number are left out.
+  std::map<double, Interval> intervals = {};
 };
 
 struct LineChart {

@@ -13,6 +13,7 @@
 #include "eval/evaluation.h"
 #include "eval/report.h"
 #include "eval/results.h"
+#include "eval/results_csv.h"
 #include "llm/decoder_flags.h"
 #include "util/command_line.h"
 #include "util/file.h"
@@ -40,7 +41,8 @@ ABSL_FLAG(int32_t, context_tokens, 960, "Tokens of each prompt's context.");
 ABSL_FLAG(int64_t, text_windows, 24, "Windows of natural text that perplexity is read from.");
 ABSL_FLAG(int64_t, text_context_tokens, 768, "Tokens of each window that are compressed.");
 ABSL_FLAG(int64_t, text_next_tokens, 128, "Tokens behind them that are predicted.");
-ABSL_FLAG(uint64_t, seed, 1, "Seed of the prompts and of what is random in policies.");
+ABSL_FLAG(uint64_t, seed, 1,
+          "Seed of the prompts, of what is random in policies and of the intervals.");
 ABSL_FLAG(std::string, policies, "",
           "Comma-separated: kvp, oracle, random, streaming_llm, k_norm, key_diff, lag_kv, cur, "
           "leverage, h2o, tova, snap_kv, pyramid_kv, expected_attention, q_filter, kv_zip; ada: "
@@ -53,7 +55,7 @@ ABSL_FLAG(
 ABSL_FLAG(int64_t, threads, 1, "Threads.");
 ABSL_FLAG(int64_t, timed_sequences, 5, "Prompts on which times are measured.");
 ABSL_FLAG(std::string, training_json, "", "The trainer's JSON results, to be passed on.");
-ABSL_FLAG(std::string, json, "", "Where results.json goes.");
+ABSL_FLAG(std::string, json, "", "Where results.json goes, and results.csv beside it.");
 ABSL_FLAG(std::string, report, "", "Where report.html goes.");
 ABSL_FLAG(std::string, picture, "", "Where an SVG of the curves goes.");
 
@@ -127,6 +129,7 @@ absl::Status Run(const EvaluationOptions& options) {
   ASSIGN_OR_RETURN(const Results results, RunEvaluation(options));
   if (const std::string path = absl::GetFlag(FLAGS_json); !path.empty()) {
     RETURN_IF_ERROR(WriteResults(path, results));
+    RETURN_IF_ERROR(WriteResultsCsv(CsvPathOf(path), results));
   }
   if (const std::string path = absl::GetFlag(FLAGS_report); !path.empty()) {
     RETURN_IF_ERROR(WriteFileAtomically(path, {ReportHtml(results)}));

@@ -11,6 +11,7 @@
 #include "absl/time/clock.h"
 #include "absl/time/time.h"
 #include "eval/agents.h"
+#include "eval/bootstrap.h"
 #include "eval/context_replay.h"
 #include "eval/findings.h"
 #include "eval/html.h"
@@ -37,6 +38,12 @@ std::string ModelName(const std::string& directory) {
   return name == "model" ? path.parent_path().filename().string() + "/" + name : name;
 }
 
+BootstrapOptions Bootstrap(const EvaluationOptions& options) {
+  BootstrapOptions bootstrap;
+  bootstrap.seed = options.seed;
+  return bootstrap;
+}
+
 absl::Status RunOffline(const EvaluationOptions& options,
                         const std::vector<const Policy*>& policies, const Decoder& decoder,
                         Results& results) {
@@ -50,6 +57,7 @@ absl::Status RunOffline(const EvaluationOptions& options,
   OfflineOptions offline;
   offline.budgets = options.budgets;
   offline.model_fingerprint = decoder.fingerprint();
+  offline.bootstrap = Bootstrap(options);
   ASSIGN_OR_RETURN(const std::vector<const Policy*> able,
                    OfflinePolicies(*reader, policies, offline.split));
   // Policies that are named and can't run anywhere are refused, with what they miss.
@@ -109,6 +117,7 @@ absl::Status RunInModel(const EvaluationOptions& options,
   in_model.budgets = options.budgets;
   in_model.threads = options.threads;
   in_model.timed_sequences = options.timed_sequences;
+  in_model.bootstrap = Bootstrap(options);
   in_model.replay_prompt = tokenizer->Encode(kReplayPrompt);
   size_t longest = 0;
   for (const EvaluationPrompt& prompt : prompts) longest = std::max(longest, prompt.context.size());
@@ -220,6 +229,11 @@ absl::StatusOr<Results> RunEvaluation(const EvaluationOptions& options) {
                          options.decoder.dtype};
   results.seed = options.seed;
   results.threads = options.threads;
+  results.confidence = Bootstrap(options).confidence;
+  results.bootstrap_resamples = Bootstrap(options).resamples;
+  for (const Policy* policy : policies) {
+    if (policy->info().reads_entries_only()) results.entries_only.insert(policy->name());
+  }
   results.timing["load_seconds"] = SecondsSince(begin);
   if (!options.shards.empty()) RETURN_IF_ERROR(RunOffline(options, policies, *decoder, results));
   if (!options.text_path.empty()) RETURN_IF_ERROR(RunInModel(options, policies, *decoder, results));
@@ -229,7 +243,11 @@ absl::StatusOr<Results> RunEvaluation(const EvaluationOptions& options) {
 
 std::string SummaryText(const Results& results) {
   std::string text = absl::StrCat(Headline(results), "\n");
-  const auto table = [&text](absl::string_view title, const auto& policies, const auto& cells) {
+  const auto marked = [&results](const std::string& policy) {
+    return absl::StrCat(policy, results.entries_only.count(policy) > 0 ? " *" : "");
+  };
+  const auto table = [&text, &marked](absl::string_view title, const auto& policies,
+                                      const auto& cells) {
     absl::StrAppend(&text, "\n", title, "\n");
     bool first = true;
     for (const auto& [policy, value] : policies) {
@@ -241,7 +259,7 @@ std::string SummaryText(const Results& results) {
         text += "\n";
       }
       first = false;
-      absl::StrAppendFormat(&text, "  %-18s", policy);
+      absl::StrAppendFormat(&text, "  %-18s", marked(policy));
       for (const auto& [budget, cell] : row) absl::StrAppendFormat(&text, "%10s", cell);
       text += "\n";
     }
@@ -267,13 +285,16 @@ std::string SummaryText(const Results& results) {
     });
     text += "\ncost (1 is the oracle)\n";
     for (const auto& [policy, offline] : results.offline) {
-      absl::StrAppendFormat(&text, "  %-18s%10.3f\n", policy, offline.cost);
+      absl::StrAppendFormat(&text, "  %-18s%10.3f\n", marked(policy), offline.cost);
     }
   }
   if (results.full_cache.perplexity_tokens > 0) {
     table(absl::StrFormat("perplexity (whole cache: %.2f)", results.full_cache.perplexity),
           results.in_model,
           in_model([](const CacheResult& cell) { return NumberText(cell.perplexity, 2); }));
+  }
+  if (!results.entries_only.empty()) {
+    text += "\n* reads keys, values and positions only, as kvp does\n";
   }
   return text;
 }

@@ -12,21 +12,15 @@
 namespace kvp {
 namespace {
 
-using CellValue = std::function<double(const CacheResult&)>;
-
-std::vector<PolicyRow> InModelRows(const Results& results, const CellValue& value,
-                                   const CellValue& error) {
-  std::vector<PolicyRow> rows;
-  for (const auto& [policy, cells] : results.in_model) {
-    PolicyRow row;
-    row.policy = policy;
-    for (const auto& [budget, cell] : cells) {
-      row.values[budget] = value(cell);
-      row.errors[budget] = error(cell);
-    }
-    rows.push_back(std::move(row));
-  }
-  return rows;
+TaskRow AccuracyTaskRow(const std::string& policy, const CacheResult& cell) {
+  TaskRow row;
+  row.policy = policy;
+  row.values = cell.tasks;
+  for (const auto& [task, detail] : cell.task_details) row.intervals[task] = detail.interval;
+  row.mean = cell.task_mean;
+  row.all = cell.accuracy;
+  row.all_interval = cell.accuracy_interval;
+  return row;
 }
 
 double HeadlineBudget(const std::vector<double>& budgets) {
@@ -45,24 +39,68 @@ double ValueAt(const ByBudget<double>& values, double budget) {
 }
 
 std::vector<PolicyRow> AccuracyRows(const Results& results) {
-  return InModelRows(
-      results, [](const CacheResult& cell) { return cell.accuracy; },
-      [](const CacheResult& cell) { return cell.accuracy_standard_error; });
+  std::vector<PolicyRow> rows;
+  for (const auto& [policy, cells] : results.in_model) {
+    PolicyRow row;
+    row.policy = policy;
+    for (const auto& [budget, cell] : cells) {
+      row.values[budget] = cell.accuracy;
+      row.intervals[budget] = cell.accuracy_interval;
+    }
+    rows.push_back(std::move(row));
+  }
+  return rows;
 }
 
 std::vector<PolicyRow> PerplexityRows(const Results& results) {
-  return InModelRows(
-      results, [](const CacheResult& cell) { return cell.perplexity; },
+  std::vector<PolicyRow> rows;
+  for (const auto& [policy, cells] : results.in_model) {
+    PolicyRow row;
+    row.policy = policy;
+    for (const auto& [budget, cell] : cells) {
+      row.values[budget] = cell.perplexity;
       // Of the difference from the whole cache; d exp(x) = exp(x) dx.
-      [](const CacheResult& cell) {
-        return cell.perplexity * cell.nats_over_full_cache_standard_error;
-      });
+      row.errors[budget] = cell.perplexity * cell.nats_over_full_cache_standard_error;
+    }
+    rows.push_back(std::move(row));
+  }
+  return rows;
 }
 
 std::vector<PolicyRow> RetainedRows(const Results& results) {
   std::vector<PolicyRow> rows;
   for (const auto& [policy, offline] : results.offline) {
-    rows.push_back({policy, offline.retained, offline.retained_standard_error});
+    rows.push_back({policy, offline.retained, {}, offline.retained_interval});
+  }
+  return rows;
+}
+
+std::vector<TaskRow> AccuracyTaskRows(const Results& results, double budget) {
+  std::vector<TaskRow> rows;
+  for (const auto& [policy, cells] : results.in_model) {
+    const auto cell = cells.find(budget);
+    if (cell != cells.end()) rows.push_back(AccuracyTaskRow(policy, cell->second));
+  }
+  if (!rows.empty()) rows.push_back(AccuracyTaskRow("whole cache", results.full_cache));
+  return rows;
+}
+
+std::vector<TaskRow> RetainedTaskRows(const Results& results, double budget) {
+  std::vector<TaskRow> rows;
+  for (const auto& [policy, offline] : results.offline) {
+    if (offline.retained.count(budget) == 0) continue;
+    TaskRow row;
+    row.policy = policy;
+    for (const auto& [name, task] : offline.tasks) {
+      row.values[name] = ValueAt(task.retained, budget);
+      const auto interval = task.retained_interval.find(budget);
+      if (interval != task.retained_interval.end()) row.intervals[name] = interval->second;
+      row.mean += row.values[name] / static_cast<double>(offline.tasks.size());
+    }
+    row.all = offline.retained.at(budget);
+    const auto interval = offline.retained_interval.find(budget);
+    if (interval != offline.retained_interval.end()) row.all_interval = interval->second;
+    rows.push_back(std::move(row));
   }
   return rows;
 }
@@ -84,7 +122,7 @@ HeadlineFacts HeadlineFactsOf(const Results& results) {
   const std::vector<PolicyRow> rows =
       facts.in_model ? AccuracyRows(results) : RetainedRows(results);
   facts.budget = HeadlineBudget(Budgets(rows));
-  facts.kvp = facts.heuristic_value = NAN;
+  facts.kvp = facts.heuristic_value = facts.sees_more_value = NAN;
   facts.top = facts.in_model ? results.full_cache.accuracy : NAN;
   for (const PolicyRow& row : rows) {
     const double value = ValueAt(row.values, facts.budget);
@@ -92,9 +130,13 @@ HeadlineFacts HeadlineFactsOf(const Results& results) {
       facts.kvp = value;
     } else if (row.policy == "oracle") {
       if (!facts.in_model) facts.top = value;
-    } else if (facts.heuristic.empty() || value > facts.heuristic_value) {
-      facts.heuristic = row.policy;
-      facts.heuristic_value = value;
+    } else {
+      const bool entries_only = results.entries_only.count(row.policy) > 0;
+      std::string& name = entries_only ? facts.heuristic : facts.sees_more;
+      double& best = entries_only ? facts.heuristic_value : facts.sees_more_value;
+      if (!name.empty() && !(value > best)) continue;
+      name = row.policy;
+      best = value;
     }
   }
   return facts;
@@ -106,6 +148,7 @@ std::string Headline(const Results& results) {
   std::vector<std::pair<std::string, double>> parts = {
       {"kvp", facts.kvp},
       {absl::StrCat("the best heuristic (", facts.heuristic, ")"), facts.heuristic_value},
+      {absl::StrCat("the best that sees more (", facts.sees_more, ")"), facts.sees_more_value},
       {facts.in_model ? "the whole cache" : "the oracle", facts.top}};
   std::string sentence = absl::StrCat("Keeping ", BudgetText(facts.budget), " of the cache");
   bool first = true;
@@ -130,7 +173,9 @@ std::vector<std::vector<double>> GapClosed(const Results& results, double budget
   for (const auto& [policy, offline] : results.offline) {
     if (policy == "kvp") kvp = &offline;
     if (policy == "oracle") oracle = &offline;
-    if (IsHeuristic(policy)) heuristics.push_back(&offline);
+    if (IsHeuristic(policy) && results.entries_only.count(policy) > 0) {
+      heuristics.push_back(&offline);
+    }
   }
   std::vector<std::vector<double>> gap;
   if (kvp == nullptr || oracle == nullptr || heuristics.empty()) return gap;

@@ -292,14 +292,17 @@ class CacheMeans {
     }
     correct_ += outcome.correct;
     questions_ += targets;
-    prompt_accuracy_.Add(static_cast<double>(outcome.correct) / static_cast<double>(targets));
-    auto& [task_correct, task_questions] = tasks_[sequence.task];
-    task_correct += outcome.correct;
-    task_questions += targets;
+    const double accuracy = static_cast<double>(outcome.correct) / static_cast<double>(targets);
+    prompt_accuracy_.Add(accuracy);
+    prompts_.push_back({accuracy, static_cast<double>(targets)});
+    Task& task = tasks_[sequence.task];
+    task.correct += outcome.correct;
+    task.questions += targets;
+    task.prompts.push_back(prompts_.back());
     bytes_.Add(outcome.cache_bytes);
   }
 
-  CacheResult Result() const {
+  CacheResult Result(const BootstrapOptions& bootstrap) const {
     CacheResult result;
     if (questions_ > 0) {
       result.accuracy = static_cast<double>(correct_) / static_cast<double>(questions_);
@@ -307,9 +310,14 @@ class CacheMeans {
     result.accuracy_standard_error = prompt_accuracy_.standard_error();
     result.correct = correct_;
     result.questions = questions_;
-    for (const auto& [task, counts] : tasks_) {
-      result.tasks[task] = static_cast<double>(counts.first) / static_cast<double>(counts.second);
+    result.accuracy_interval = BootstrapInterval(prompts_, bootstrap);
+    RunningMean task_mean;
+    for (const auto& [name, task] : tasks_) {
+      result.tasks[name] = static_cast<double>(task.correct) / static_cast<double>(task.questions);
+      result.task_details[name] = {BootstrapInterval(task.prompts, bootstrap), task.questions};
+      task_mean.Add(result.tasks[name]);
     }
+    if (task_mean.count() > 0) result.task_mean = task_mean.mean();
     if (text_tokens_ > 0) {
       result.nats_per_token = nats_ / static_cast<double>(text_tokens_);
       result.perplexity = std::exp(result.nats_per_token);
@@ -324,10 +332,17 @@ class CacheMeans {
   }
 
  private:
+  struct Task {
+    int64_t correct = 0;
+    int64_t questions = 0;
+    std::vector<BootstrapItem> prompts;
+  };
+
   int64_t correct_ = 0;
   int64_t questions_ = 0;
   RunningMean prompt_accuracy_;
-  std::map<std::string, std::pair<int64_t, int64_t>> tasks_;
+  std::vector<BootstrapItem> prompts_;
+  std::map<std::string, Task> tasks_;
   int64_t text_tokens_ = 0;
   double nats_ = 0;
   RunningMean window_nats_;
@@ -411,7 +426,7 @@ absl::StatusOr<InModelResults> EvaluateInModel(const Decoder& decoder,
     for (size_t i = 0; i < sequences.size(); ++i) {
       means.Add(sequences[i], outcome_of(outcomes[i]), outcomes[i].full);
     }
-    return means.Result();
+    return means.Result(options.bootstrap);
   };
   InModelResults results;
   results.prefill_ms = Median(costs.prefill_ms);

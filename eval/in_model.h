@@ -21,6 +21,7 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
+#include "eval/bootstrap.h"
 #include "eval/prompts.h"
 #include "eval/results.h"
 #include "llm/decoder.h"
@@ -40,6 +41,7 @@ struct InModelOptions {
   // where there are no prompts), decoding this many tokens of each.
   int64_t timed_sequences = 5;
   int64_t timed_decode_tokens = 16;
+  BootstrapOptions bootstrap;
   // Called with the sequences done and their number; from any thread, one call at a time. May be
   // null.
   std::function<void(int64_t, int64_t)> progress;

@@ -159,7 +159,42 @@ TEST_F(InModelTest, TasksAreCountedApart) {
   const CacheResult& cell = results.policies[0].second.at(0.5);
   ASSERT_EQ(cell.tasks.size(), 2);
   EXPECT_NEAR((cell.tasks.at("even") + cell.tasks.at("odd")) / 2, cell.accuracy, 1e-12);
+  EXPECT_NEAR(cell.task_mean, cell.accuracy, 1e-12);
+  EXPECT_EQ(cell.task_details.at("even").questions, 4);
   EXPECT_DOUBLE_EQ(results.context_tokens, kContext);
+}
+
+TEST_F(InModelTest, IntervalsResamplePromptsByTheirQuestions) {
+  // Answers of the whole cache, made right for the questions of two prompts.
+  const auto likeliest = [this](const EvaluationPrompt& prompt) {
+    KvCache cache = decoder_->NewCache();
+    EXPECT_OK(decoder_->Forward(prompt.context, cache, {}));
+    at::Tensor logits;
+    for (int32_t token : prompt.questions[0].tokens)
+      logits = *decoder_->Forward({token}, cache, {});
+    return static_cast<int32_t>(logits.argmax().item<int64_t>());
+  };
+  for (size_t i = 0; i < prompts_.size(); ++i) {
+    if (i != 2) prompts_[i].questions.resize(1);
+    if (i == 0 || i == 3) prompts_[i].questions[0].answer = likeliest(prompts_[i]);
+  }
+  options_.budgets = {1};
+  ASSERT_OK_AND_ASSIGN(const InModelResults results,
+                       EvaluateInModel(*decoder_, prompts_, {}, {policies_[0]}, options_));
+  const CacheResult& whole = results.full_cache;
+  ASSERT_EQ(whole.correct, 2);
+  ASSERT_EQ(whole.questions, 5);
+  const Interval expected = BootstrapInterval({{1, 1}, {0, 1}, {0, 2}, {1, 1}}, options_.bootstrap);
+  EXPECT_DOUBLE_EQ(whole.accuracy_interval.low, expected.low);
+  EXPECT_DOUBLE_EQ(whole.accuracy_interval.high, expected.high);
+  EXPECT_LT(whole.accuracy_interval.low, whole.accuracy);
+  EXPECT_GT(whole.accuracy_interval.high, whole.accuracy);
+  // even: 1 of 1 and 0 of 2; odd: 0 of 1 and 1 of 1.
+  EXPECT_NEAR(whole.task_mean, (1.0 / 3 + 1.0 / 2) / 2, 1e-12);
+  const Interval even = BootstrapInterval({{1, 1}, {0, 2}}, options_.bootstrap);
+  EXPECT_DOUBLE_EQ(whole.task_details.at("even").interval.low, even.low);
+  EXPECT_DOUBLE_EQ(whole.task_details.at("even").interval.high, even.high);
+  EXPECT_EQ(results.policies[0].second.at(1).accuracy_interval.high, whole.accuracy_interval.high);
 }
 
 TEST_F(InModelTest, ThreadsDontChangeResults) {

@@ -4,6 +4,7 @@
 #include <cmath>
 #include <cstring>
 #include <map>
+#include <numeric>
 #include <utility>
 
 #include "ATen/ops/arange.h"
@@ -170,7 +171,7 @@ ObservedQueries ObservedIn(const TraceHeads& entries, const at::Tensor& keys,
 struct PolicyMeans {
   std::vector<RunningMean> cost;                   // [head]
   std::vector<std::vector<RunningMean>> retained;  // [head][budget], tables then curve
-  // Per trace sums over the heads of all groups, for the standard errors: [trace].
+  // Of each trace over the heads of all groups, for intervals and tasks: [trace].
   std::vector<RunningMean> trace_cost;
   std::vector<std::vector<RunningMean>> trace_retained;  // [trace][budget]
 };
@@ -329,6 +330,31 @@ class OfflineEvaluation {
     return result;
   }
 
+  TaskOffline TaskSummary(const PolicyMeans& means, const std::vector<size_t>& traces) const {
+    const auto mean_of = [&traces](const auto& mean_of_trace, Interval& interval,
+                                   const BootstrapOptions& options, int64_t* count) {
+      RunningMean mean;
+      std::vector<BootstrapItem> items;
+      for (const size_t trace : traces) {
+        items.push_back({mean_of_trace(trace), 1});
+        mean.Add(items.back().value);
+      }
+      interval = BootstrapInterval(items, options);
+      if (count != nullptr) *count = mean.count();
+      return mean.mean();
+    };
+    TaskOffline task;
+    task.cost = mean_of([&](size_t trace) { return means.trace_cost[trace].mean(); },
+                        task.cost_interval, options_.bootstrap, &task.traces);
+    for (size_t b = 0; b < options_.budgets.size(); ++b) {
+      const double budget = budgets_[b];
+      task.retained[budget] =
+          mean_of([&](size_t trace) { return means.trace_retained[trace][b].mean(); },
+                  task.retained_interval[budget], options_.bootstrap, nullptr);
+    }
+    return task;
+  }
+
   PolicyOffline Summary(const PolicyMeans& means) const {
     PolicyOffline summary;
     RunningMean cost;
@@ -346,6 +372,18 @@ class OfflineEvaluation {
       summary.heads.push_back(std::move(row));
     }
     summary.cost = cost.mean();
+    std::vector<size_t> every_trace(traces_.size());
+    std::iota(every_trace.begin(), every_trace.end(), 0);
+    std::map<std::string, std::vector<size_t>> traces_of_tasks;
+    for (const size_t trace : every_trace) {
+      traces_of_tasks[traces_[trace].record.task()].push_back(trace);
+    }
+    const TaskOffline all = TaskSummary(means, every_trace);
+    summary.cost_interval = all.cost_interval;
+    summary.retained_interval = all.retained_interval;
+    for (const auto& [task, traces] : traces_of_tasks) {
+      summary.tasks[task] = TaskSummary(means, traces);
+    }
     RunningMean trace_cost;
     for (const RunningMean& trace : means.trace_cost) trace_cost.Add(trace.mean());
     summary.cost_standard_error = trace_cost.standard_error();

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
+#include "eval/bootstrap.h"
 #include "eval/results.h"
 #include "policy/policy.h"
 #include "storage/trace_reader.h"
@@ -26,6 +27,7 @@ struct OfflineOptions {
   // Heads are read in groups of whole layers, as many as fit, but at least one layer: all of a
   // group's heads are scored at once.
   int64_t resident_bytes = int64_t{1} << 30;
+  BootstrapOptions bootstrap;
 };
 
 struct OfflineResults {
@@ -47,6 +49,7 @@ absl::StatusOr<std::vector<const Policy*>> OfflinePolicies(
 // with every policy, and measures the pure rankings (ranking_metrics.h) against the labels of that
 // cut. Means are over traces, then heads; a head whose labels are all zero in a trace doesn't count
 // there, and neither does a trace from the group of heads on in which a block of it is corrupt.
+// Intervals resample traces, each with its mean over heads; so are the means of a task.
 // Policies that spread a budget over heads keep as many entries of each as they say. Attention of
 // recorded queries is computed as in layers without a sliding window.
 //

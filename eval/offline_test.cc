@@ -36,6 +36,7 @@ class FakeReader : public TraceReader {
     TraceRecord record;
     record.set_trace_id(std::string(15, '\0') + std::string(1, static_cast<char>(id)));
     record.set_split(split);
+    record.set_task(id % 2 == 0 ? "even" : "odd");
     record.mutable_model()->set_layers(kLayers);
     record.mutable_model()->set_kv_heads(kKvHeads);
     record.mutable_model()->set_head_dim(kHeadDim);
@@ -197,6 +198,60 @@ TEST_F(OfflineTest, MeansOverTracesAndHeadsAreThoseOfHeadsMeasuredAlone) {
     EXPECT_NEAR(found.curve.at(0.5), mean_half, 1e-9);
     EXPECT_NEAR(found.curve.at(1), 1, 1e-9);
   }
+}
+
+// The mean over heads of a trace's cost.
+double CostAlone(FakeReader& reader, const Policy& policy, uint8_t id) {
+  double sum = 0;
+  for (int64_t head = 0; head < 4; ++head) {
+    sum += reader.Alone(policy, id, head, {0.25}).cost[0].item<double>();
+  }
+  return sum / 4;
+}
+
+TEST_F(OfflineTest, TasksHaveNumbersOfTheirOwn) {
+  for (uint8_t id : {1, 2, 3, 5}) reader_.AddTrace(id, "held_out", 24, 24);
+  ASSERT_OK_AND_ASSIGN(const OfflineResults results, EvaluateOffline(reader_, policies_, options_));
+  const PolicyOffline& key_diff = results.policies[4].second;
+  ASSERT_EQ(key_diff.tasks.size(), 2);
+  const TaskOffline& odd = key_diff.tasks.at("odd");
+  EXPECT_EQ(odd.traces, 3);
+  EXPECT_NEAR(odd.cost,
+              (CostAlone(reader_, *policies_[4], 1) + CostAlone(reader_, *policies_[4], 3) +
+               CostAlone(reader_, *policies_[4], 5)) /
+                  3,
+              1e-9);
+  const TaskOffline& even = key_diff.tasks.at("even");
+  EXPECT_EQ(even.traces, 1);
+  EXPECT_NEAR(even.cost, CostAlone(reader_, *policies_[4], 2), 1e-9);
+  EXPECT_TRUE(std::isnan(even.cost_interval.low));  // one trace shows no spread
+  EXPECT_NEAR((3 * odd.retained.at(0.25) + even.retained.at(0.25)) / 4, key_diff.retained.at(0.25),
+              1e-9);
+}
+
+TEST_F(OfflineTest, IntervalsResampleTraces) {
+  for (uint8_t id : {1, 2, 3, 4, 5}) reader_.AddTrace(id, "held_out", 24, 24);
+  options_.bootstrap.seed = 7;
+  ASSERT_OK_AND_ASSIGN(const OfflineResults results, EvaluateOffline(reader_, policies_, options_));
+  const PolicyOffline& k_norm = results.policies[3].second;
+  std::vector<double> costs;
+  for (uint8_t id : {1, 2, 3, 4, 5}) costs.push_back(CostAlone(reader_, *policies_[3], id));
+  // Of five numbers a resample's mean has 126 values, of which none beyond the extremes; the
+  // 97.5 % quantile is well beyond the mean.
+  EXPECT_GT(k_norm.cost_interval.low, *std::min_element(costs.begin(), costs.end()));
+  EXPECT_LT(k_norm.cost_interval.high, *std::max_element(costs.begin(), costs.end()));
+  const Interval expected = BootstrapInterval(
+      {{costs[0]}, {costs[1]}, {costs[2]}, {costs[3]}, {costs[4]}}, options_.bootstrap);
+  EXPECT_NEAR(k_norm.cost_interval.low, expected.low, 1e-9);
+  EXPECT_NEAR(k_norm.cost_interval.high, expected.high, 1e-9);
+  for (double budget : options_.budgets) {
+    const Interval& interval = k_norm.retained_interval.at(budget);
+    EXPECT_LT(interval.low, k_norm.retained.at(budget)) << budget;
+    EXPECT_GT(interval.high, k_norm.retained.at(budget)) << budget;
+  }
+  // The oracle's cost is 1 in every trace.
+  EXPECT_NEAR(results.policies[0].second.cost_interval.low, 1, 1e-12);
+  EXPECT_NEAR(results.policies[0].second.cost_interval.high, 1, 1e-12);
 }
 
 TEST_F(OfflineTest, TheOracleIsBest) {

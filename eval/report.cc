@@ -24,6 +24,7 @@ std::vector<ChartSeries> SeriesOf(const std::vector<PolicyRow>& rows) {
     line.name = row.policy;
     line.css_class = SeriesClass(row.policy, IsHeuristic(row.policy) ? place++ : 0);
     line.points.assign(row.values.begin(), row.values.end());
+    line.intervals.insert(row.intervals.begin(), row.intervals.end());
     series.push_back(std::move(line));
   }
   return series;
@@ -63,7 +64,10 @@ LineChart RetainedChart(const Results& results) {
   chart.y_label = "future attention that the kept entries hold";
   std::vector<PolicyRow> rows;
   for (const auto& [policy, offline] : results.offline) {
-    rows.push_back({policy, offline.curve.empty() ? offline.retained : offline.curve, {}});
+    rows.push_back({policy,
+                    offline.curve.empty() ? offline.retained : offline.curve,
+                    {},
+                    offline.retained_interval});
   }
   chart.series = SeriesOf(rows);
   for (double budget : Budgets(rows)) {
@@ -97,46 +101,69 @@ std::string RowHead(absl::string_view policy) {
                       EscapeHtml(policy), "</th>");
 }
 
-// One row a policy, one column a budget; the best policy that doesn't know the future is marked.
-// `sign` is -1 where less is better.
-std::string PolicyTable(const std::vector<PolicyRow>& rows,
+std::string PointsText(double share) { return absl::StrFormat("%.1f", 100 * share); }
+
+// " [92.1, 96.0]", or nothing where there is none.
+std::string IntervalText(const Interval& interval,
+                         const std::function<std::string(double)>& format) {
+  if (!std::isfinite(interval.low) || !std::isfinite(interval.high)) return "";
+  return absl::StrCat(" [", format(interval.low), ", ", format(interval.high), "]");
+}
+
+std::string ReadsText(const Results& results, absl::string_view policy) {
+  if (policy == "oracle") return "the future";
+  return results.entries_only.count(std::string(policy)) > 0 ? "K, V, positions" : "more";
+}
+
+// One row a policy, one column a budget; marked are the best policy that doesn't know the future,
+// and the best of those that read keys, values and positions only. `sign` is -1 where less is
+// better.
+std::string PolicyTable(const Results& results, const std::vector<PolicyRow>& rows,
                         const std::function<std::string(double)>& format,
                         const std::function<std::string(double)>& format_error, double sign,
                         const std::function<std::string(absl::string_view)>& extra_column = {},
                         const std::string& extra_head = "", double full = NAN) {
   const std::vector<double> budgets = Budgets(rows);
-  std::vector<std::string> heads = {"policy"};
+  std::vector<std::string> heads = {"policy", "reads"};
   if (extra_column) heads.push_back(extra_head);
   for (double budget : budgets) heads.push_back(BudgetText(budget));
   std::string body;
   for (const PolicyRow& row : rows) {
-    absl::StrAppend(&body, RowHead(row.policy));
+    absl::StrAppend(&body, RowHead(row.policy), Cell(ReadsText(results, row.policy)));
     if (extra_column) absl::StrAppend(&body, Cell(extra_column(row.policy)));
     for (double budget : budgets) {
       const double value = ValueAt(row.values, budget);
-      const bool best =
-          row.policy != "oracle" && std::isfinite(value) &&
-          std::none_of(rows.begin(), rows.end(), [&](const PolicyRow& other) {
-            return other.policy != "oracle" && sign * ValueAt(other.values, budget) > sign * value;
-          });
+      // Of the policies that `contends` holds for.
+      const auto is_best = [&](const auto& contends) {
+        return contends(row.policy) && std::isfinite(value) &&
+               std::none_of(rows.begin(), rows.end(), [&](const PolicyRow& other) {
+                 return contends(other.policy) &&
+                        sign * ValueAt(other.values, budget) > sign * value;
+               });
+      };
+      const bool best = is_best([](const std::string& policy) { return policy != "oracle"; });
+      const bool best_of_entries = is_best(
+          [&results](const std::string& policy) { return results.entries_only.count(policy) > 0; });
       std::string text = format(value);
       const double error = ValueAt(row.errors, budget);
       if (std::isfinite(error) && std::isfinite(value)) {
         absl::StrAppend(&text, " ± ", format_error(error));
       }
-      absl::StrAppend(&body, Cell(text, best ? "best" : ""));
+      const auto interval = row.intervals.find(budget);
+      if (interval != row.intervals.end()) text += IntervalText(interval->second, format_error);
+      absl::StrAppend(
+          &body, Cell(text, absl::StrCat(best ? "best" : "", best && best_of_entries ? " " : "",
+                                         best_of_entries ? "best-of-entries" : "")));
     }
     absl::StrAppend(&body, "</tr>\n");
   }
   if (std::isfinite(full)) {
-    absl::StrAppend(&body, RowHead("whole cache"), extra_column ? Cell("") : "");
+    absl::StrAppend(&body, RowHead("whole cache"), Cell(""), extra_column ? Cell("") : "");
     for (size_t i = 0; i < budgets.size(); ++i) absl::StrAppend(&body, Cell(format(full)));
     absl::StrAppend(&body, "</tr>\n");
   }
   return Table(heads, body);
 }
-
-std::string PointsText(double share) { return absl::StrFormat("%.1f", 100 * share); }
 
 std::string CostTables(const Results& results) {
   std::string by_policy;
@@ -266,6 +293,7 @@ std::string Style() {
       "thead th{color:var(--muted);font-weight:500}\n"
       "tr.kvp th{color:var(--accent);font-weight:700}\n"
       "td.best{font-weight:700}\n"
+      "td.best-of-entries{text-decoration:underline}\n"
       ".facts td{text-align:left;white-space:normal;overflow-wrap:anywhere}\n"
       "summary{cursor:pointer;margin:0 0 8px}\n");
 }
@@ -289,6 +317,12 @@ std::string Tiles(const Results& results) {
         &tiles, Tile(PercentText(facts.heuristic_value),
                      absl::StrCat(what, ", ", facts.heuristic, ", the best heuristic there"), ""));
   }
+  if (!facts.sees_more.empty()) {
+    absl::StrAppend(&tiles, Tile(PercentText(facts.sees_more_value),
+                                 absl::StrCat(what, ", ", facts.sees_more,
+                                              ", the best that sees more than the cache"),
+                                 ""));
+  }
   if (std::isfinite(facts.top)) {
     absl::StrAppend(&tiles,
                     Tile(PercentText(facts.top),
@@ -310,24 +344,56 @@ std::string Figure(const LineChart& chart) {
                       SvgOfChart(chart), "</figure>\n");
 }
 
-std::string TaskTables(const Results& results, double budget) {
-  if (results.full_cache.tasks.size() < 2) return "";
+// One row a policy, one column a task; empty where there are fewer than two tasks.
+std::string TaskTable(const std::vector<TaskRow>& rows, const std::string& all_head) {
+  if (rows.empty() || rows.front().values.size() < 2) return "";
   std::vector<std::string> heads = {"policy"};
-  for (const auto& [task, accuracy] : results.full_cache.tasks) heads.push_back(task);
+  for (const auto& [task, value] : rows.front().values) heads.push_back(task);
+  heads.insert(heads.end(), {"mean of tasks", all_head});
   std::string body;
-  for (const auto& [policy, cells] : results.in_model) {
-    const auto found = cells.find(budget);
-    if (found == cells.end()) continue;
-    absl::StrAppend(&body, RowHead(policy));
-    for (const auto& [task, full] : results.full_cache.tasks) {
-      const auto cell = found->second.tasks.find(task);
-      absl::StrAppend(&body,
-                      Cell(cell == found->second.tasks.end() ? "–" : PercentText(cell->second)));
+  for (const TaskRow& row : rows) {
+    absl::StrAppend(&body, RowHead(row.policy));
+    for (const auto& [task, ignored] : rows.front().values) {
+      const auto value = row.values.find(task);
+      const auto interval = row.intervals.find(task);
+      absl::StrAppend(
+          &body,
+          Cell(absl::StrCat(
+              value == row.values.end() ? "–" : PercentText(value->second),
+              interval == row.intervals.end() ? "" : IntervalText(interval->second, PointsText))));
     }
-    absl::StrAppend(&body, "</tr>\n");
+    absl::StrAppend(
+        &body, Cell(PercentText(row.mean)),
+        Cell(absl::StrCat(PercentText(row.all), IntervalText(row.all_interval, PointsText))),
+        "</tr>\n");
   }
-  return absl::StrCat("<h3>By task, keeping ", BudgetText(budget), "</h3>\n", Table(heads, body));
+  return Table(heads, body);
 }
+
+// The table of `budget`, those of the other budgets folded away.
+std::string TaskTables(const std::vector<double>& budgets, double budget,
+                       const std::function<std::string(double)>& table) {
+  const std::string shown = table(budget);
+  if (shown.empty()) return "";
+  std::string html = absl::StrCat("<h3>By task, keeping ", BudgetText(budget), "</h3>\n", shown,
+                                  "<details><summary>By task at the other budgets</summary>\n");
+  for (const double other : budgets) {
+    if (other == budget) continue;
+    absl::StrAppend(&html, "<h3>Keeping ", BudgetText(other), "</h3>\n", table(other));
+  }
+  return absl::StrCat(html, "</details>\n");
+}
+
+// What the intervals are, where there are any.
+std::string IntervalNote(const Results& results, absl::string_view resampled) {
+  if (results.bootstrap_resamples < 1) return "";
+  return absl::StrCat("In brackets, and as bars in the chart: ", 100 * results.confidence,
+                      " % bootstrap intervals over ", resampled, ". ");
+}
+
+constexpr char kMarksNote[] =
+    "Bold is the best that doesn't know the future, underlined the best of those that read keys, "
+    "values and positions only.";
 
 }  // namespace
 
@@ -344,19 +410,28 @@ std::string ReportHtml(const Results& results) {
         &body,
         Section(
             "Answers right",
-            "The cache is compressed after the context, before any question is seen, and what "
-            "isn't kept is freed. "
-            "± is one standard error over prompts; bold is the best that doesn't know the future.",
-            absl::StrCat(PolicyTable(AccuracyRows(results), PercentText, PointsText, 1, {}, "",
-                                     results.full_cache.accuracy),
-                         TaskTables(results, budget))));
+            absl::StrCat(
+                "The cache is compressed after the context, before any question is seen, and what "
+                "isn't kept is freed. ",
+                IntervalNote(results, "prompts"), kMarksNote),
+            absl::StrCat(PolicyTable(results, AccuracyRows(results), PercentText, PointsText, 1, {},
+                                     "", results.full_cache.accuracy),
+                         TaskTables(Budgets(AccuracyRows(results)), budget, [&](double kept) {
+                           return TaskTable(AccuracyTaskRows(results, kept), "all questions");
+                         }))));
   }
   if (!results.offline.empty()) {
+    const std::vector<double> offline_budgets = Budgets(RetainedRows(results));
+    const double offline_budget =
+        std::count(offline_budgets.begin(), offline_budgets.end(), budget) > 0
+            ? budget
+            : offline_budgets.back();
     const auto cost = [&results](absl::string_view name) {
       for (const auto& [policy, offline] : results.offline) {
         if (policy == name) {
-          return absl::StrCat(NumberText(offline.cost, 3), " ± ",
-                              NumberText(offline.cost_standard_error, 3));
+          return absl::StrCat(
+              NumberText(offline.cost, 3),
+              IntervalText(offline.cost_interval, [](double cost) { return NumberText(cost, 3); }));
         }
       }
       return std::string("–");
@@ -364,19 +439,29 @@ std::string ReportHtml(const Results& results) {
     absl::StrAppend(
         &body,
         Section("Future attention kept, on held-out traces",
-                "How much of the attention that later tokens pay lands on the entries that a "
-                "policy ranks highest. "
-                "Cost sums this up over all budgets: 1 is the oracle, larger is worse.",
-                PolicyTable(RetainedRows(results), PercentText, PointsText, 1, cost, "cost")));
+                absl::StrCat(
+                    "How much of the attention that later tokens pay lands on the entries that a "
+                    "policy ranks highest. "
+                    "Cost sums this up over all budgets: 1 is the oracle, larger is worse. ",
+                    IntervalNote(results, "traces"), kMarksNote),
+                absl::StrCat(
+                    PolicyTable(results, RetainedRows(results), PercentText, PointsText, 1, cost,
+                                "cost"),
+                    TaskTables(Budgets(RetainedRows(results)), offline_budget, [&](double kept) {
+                      return TaskTable(RetainedTaskRows(results, kept), "all heads and traces");
+                    }))));
   }
   if (HasText(results)) {
     const auto number = [](double value) { return NumberText(value, 2); };
     absl::StrAppend(
-        &body, Section("Perplexity of natural text",
-                       "Of the text that follows a compressed context; lower is better. ± is one "
-                       "standard error of the difference from the whole cache, over windows.",
-                       PolicyTable(PerplexityRows(results), number, number, -1, {}, "",
-                                   results.full_cache.perplexity)));
+        &body,
+        Section(
+            "Perplexity of natural text",
+            absl::StrCat("Of the text that follows a compressed context; lower is better. ± is one "
+                         "standard error of the difference from the whole cache, over windows. ",
+                         kMarksNote),
+            PolicyTable(results, PerplexityRows(results), number, number, -1, {}, "",
+                        results.full_cache.perplexity)));
   }
   if (!results.in_model.empty()) {
     absl::StrAppend(
@@ -398,13 +483,12 @@ std::string ReportHtml(const Results& results) {
     HeatMap map{"Gap closed by head", "layer", "head", gap};
     absl::StrAppend(
         &body,
-        Section(
-            "Head by head",
-            absl::StrCat(
-                "How far kvp gets from each head's best heuristic (0 %) to the oracle (100 %), by "
-                "future attention kept at ",
-                BudgetText(budget), "."),
-            absl::StrCat("<figure>", DrawHeatMap(map), "</figure>\n")));
+        Section("Head by head",
+                absl::StrCat(
+                    "How far kvp gets from each head's best heuristic that reads keys, values and "
+                    "positions only (0 %) to the oracle (100 %), by future attention kept at ",
+                    BudgetText(budget), "."),
+                absl::StrCat("<figure>", DrawHeatMap(map), "</figure>\n")));
   }
   absl::StrAppend(
       &body, Section("What made this", "",

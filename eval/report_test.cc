@@ -86,6 +86,88 @@ TEST(ReportTest, TheHeadlineSaysTheNumbers) {
   EXPECT_EQ(Headline(Results()), "Nothing was measured.");
 }
 
+TEST(ReportTest, PoliciesThatSeeMoreAreToldApart) {
+  Results results = SampleResults();
+  results.entries_only.erase("key_diff");
+  EXPECT_EQ(Headline(results),
+            "Keeping 1/8 of the cache: kvp answers 95.0 % of the questions right, the best "
+            "heuristic (random) 20.0 %, the best that sees more (key_diff) 70.0 %, the whole cache "
+            "96.0 %.");
+  // At 1/8 key_diff is the best of all, kvp the best of those that read entries only.
+  results.in_model[5].second.at(0.125).accuracy = 0.955;
+  const std::string html = ReportHtml(results);
+  EXPECT_THAT(html, HasSubstr("<th scope=\"row\">key_diff</th><td>more</td>"));
+  EXPECT_THAT(html, HasSubstr("<th scope=\"row\">kvp</th><td>K, V, positions</td>"));
+  EXPECT_THAT(html, HasSubstr("<th scope=\"row\">oracle</th><td>the future</td>"));
+  EXPECT_THAT(html, HasSubstr("<td class=\"best\">95.5 % "));
+  EXPECT_THAT(html, HasSubstr("<td class=\"best-of-entries\">95.0 % [92.0, 96.5]</td>"));
+  // The way to the oracle begins at the best of those that see no more than kvp.
+  results = SampleResults();
+  results.offline[5].second.heads[3].retained[0.125] = 0.85;
+  const double among_all = GapClosed(results, 0.125)[1][1];
+  results.entries_only.erase("key_diff");
+  EXPECT_NE(GapClosed(results, 0.125)[1][1], among_all);
+}
+
+TEST(ReportTest, IntervalsStandInTablesAndCharts) {
+  Results results = SampleResults();
+  const std::string html = ReportHtml(results);
+  EXPECT_THAT(html, HasSubstr("95 % bootstrap intervals over prompts"));
+  EXPECT_THAT(html, HasSubstr("95.0 % [92.0, 96.5]"));
+  EXPECT_THAT(html, HasSubstr("3.200 [3.180, 3.225]"));
+  const auto bars = [](const std::string& text) {
+    int count = 0;
+    for (size_t at = text.find("class=\"interval\""); at != std::string::npos;
+         at = text.find("class=\"interval\"", at + 1)) {
+      ++count;
+    }
+    return count;
+  };
+  // 6 policies × 4 budgets, of answers and of attention.
+  EXPECT_EQ(bars(html), 48);
+  EXPECT_EQ(bars(ReportPicture(results)), 48);
+  results.in_model[0].second.at(0.5).accuracy_interval = {};
+  EXPECT_EQ(bars(ReportHtml(results)), 47);
+}
+
+TEST(ReportTest, ABarReachesFromTheIntervalsLowToItsHigh) {
+  LineChart chart;
+  chart.ticks = {1, 0.5};
+  chart.reference = NAN;
+  chart.series.push_back({"a", "s0", {{1, 0.5}, {0.5, 0.4}}, {{0.5, {0.25, 0.75}}}});
+  const std::string svg = DrawLineChart(chart);
+  const size_t at = svg.rfind("<line", svg.find("class=\"interval\""));
+  const auto number = [&](const std::string& name) {
+    return std::stod(svg.substr(svg.find(name + "=\"", at) + name.size() + 2));
+  };
+  // The axis is linear: a quarter and three quarters are as far from each other as half of it.
+  const size_t grid = svg.find("class=\"grid\"");
+  const double zero = std::stod(svg.substr(svg.rfind("y1=\"", grid) + 4));
+  EXPECT_EQ(number("x1"), number("x2"));
+  EXPECT_NEAR(zero - number("y2"), 3 * (zero - number("y1")), 0.3);
+  EXPECT_GT(zero - number("y1"), 10);
+}
+
+TEST(ReportTest, TasksStandBesideTheirMean) {
+  const std::string html = ReportHtml(SampleResults());
+  EXPECT_THAT(html, HasSubstr("<th scope=\"col\">retrieval</th><th scope=\"col\">tracking</th>"
+                              "<th scope=\"col\">mean of tasks</th>"
+                              "<th scope=\"col\">all questions</th>"));
+  EXPECT_THAT(html, HasSubstr("<td>95.0 % [91.0, 97.0]</td><td>47.5 % [38.0, 57.0]</td>"
+                              "<td>71.2 %</td><td>95.0 % [92.0, 96.5]</td>"));
+  EXPECT_THAT(html, HasSubstr("<th scope=\"row\">whole cache</th><td>96.0 % [93.0, 98.0]</td>"
+                              "<td>90.0 % [85.0, 95.0]</td><td>93.0 %</td>"));
+  EXPECT_THAT(html, HasSubstr("<th scope=\"col\">retrieval</th><th scope=\"col\">text</th>"));
+  EXPECT_THAT(html, HasSubstr("By task at the other budgets"));
+  Results one_task = SampleResults();
+  one_task.full_cache.tasks.erase("tracking");
+  for (auto& [policy, cells] : one_task.in_model) {
+    for (auto& [budget, cell] : cells) cell.tasks.erase("tracking");
+  }
+  for (auto& [policy, offline] : one_task.offline) offline.tasks.erase("text");
+  EXPECT_THAT(ReportHtml(one_task), Not(HasSubstr("By task")));
+}
+
 TEST(ReportTest, PartsThatWerentRunAreLeftOut) {
   Results results = SampleResults();
   results.offline.clear();

@@ -25,13 +25,37 @@ Json NumbersByBudget(const ByBudget<double>& values) {
   return json;
 }
 
+Json ToJson(const Interval& interval) {
+  return Json::array({Number(interval.low), Number(interval.high)});
+}
+
+Json IntervalsByBudget(const ByBudget<Interval>& intervals) {
+  Json json = Json::object();
+  for (const auto& [budget, interval] : intervals) json[BudgetKey(budget)] = ToJson(interval);
+  return json;
+}
+
+Json ToJson(const TaskOffline& task) {
+  Json json;
+  json["cost"] = Number(task.cost);
+  json["cost_interval"] = ToJson(task.cost_interval);
+  json["retained"] = NumbersByBudget(task.retained);
+  json["retained_interval"] = IntervalsByBudget(task.retained_interval);
+  json["traces"] = task.traces;
+  return json;
+}
+
 Json ToJson(const PolicyOffline& policy) {
   Json json;
   json["cost"] = Number(policy.cost);
   json["retained"] = NumbersByBudget(policy.retained);
+  json["cost_interval"] = ToJson(policy.cost_interval);
+  json["retained_interval"] = IntervalsByBudget(policy.retained_interval);
   json["cost_standard_error"] = Number(policy.cost_standard_error);
   json["retained_standard_error"] = NumbersByBudget(policy.retained_standard_error);
   json["curve"] = NumbersByBudget(policy.curve);
+  json["tasks"] = Json::object();
+  for (const auto& [name, task] : policy.tasks) json["tasks"][name] = ToJson(task);
   Json& heads = json["per_head"] = Json::array();
   for (const HeadOffline& head : policy.heads) {
     heads.push_back({{"layer", head.layer},
@@ -48,6 +72,11 @@ Json ToJson(const CacheResult& result) {
   json["accuracy"] = Number(result.accuracy);
   json["tasks"] = Json::object();
   for (const auto& [task, accuracy] : result.tasks) json["tasks"][task] = Number(accuracy);
+  json["task_mean"] = Number(result.task_mean);
+  Json& details = json["task_details"] = Json::object();
+  for (const auto& [task, detail] : result.task_details) {
+    details[task] = {{"interval", ToJson(detail.interval)}, {"questions", detail.questions}};
+  }
   json["perplexity"] = Number(result.perplexity);
   json["cache_bytes"] = Number(result.cache_bytes);
   json["score_ms"] = Number(result.score_ms);
@@ -56,6 +85,7 @@ Json ToJson(const CacheResult& result) {
   json["cache_share"] = Number(result.cache_share);
   json["correct"] = result.correct;
   json["questions"] = result.questions;
+  json["accuracy_interval"] = ToJson(result.accuracy_interval);
   json["accuracy_standard_error"] = Number(result.accuracy_standard_error);
   json["nats_per_token"] = Number(result.nats_per_token);
   json["nats_standard_error"] = Number(result.nats_standard_error);
@@ -98,7 +128,28 @@ class Reader {
     if (!field->is_string()) return Fail(Name(key), "is no string");
     *value = field->get<std::string>();
   }
-  void Get(const char* key, ByBudget<double>* values) const {
+  void Get(const char* key, Interval* interval) const {
+    const Json* field = Field(key);
+    if (field == nullptr) return;
+    if (!field->is_array() || field->size() != 2) return Fail(Name(key), "is no [low, high]");
+    double* const ends[] = {&interval->low, &interval->high};
+    for (size_t i = 0; i < 2; ++i) {
+      const Json& end = (*field)[i];
+      if (!end.is_null() && !end.is_number()) return Fail(Name(key), "is no [low, high]");
+      *ends[i] = end.is_null() ? std::nan("") : end.get<double>();
+    }
+  }
+  void Get(const char* key, std::set<std::string>* names) const {
+    const Json* field = Field(key);
+    if (field == nullptr) return;
+    if (!field->is_array()) return Fail(Name(key), "is no array");
+    for (const Json& name : *field) {
+      if (!name.is_string()) return Fail(Name(key), "holds what is no string");
+      names->insert(name.get<std::string>());
+    }
+  }
+  template <typename Value>
+  void Get(const char* key, ByBudget<Value>* values) const {
     ForEach(key, [&](const std::string& budget, const Reader& object) {
       object.Get(budget.c_str(), &(*values)[object.Budget(budget)]);
     });
@@ -153,13 +204,28 @@ class Reader {
   absl::Status* const status_;
 };
 
+TaskOffline TaskFromJson(const Reader& reader) {
+  TaskOffline task;
+  reader.Get("cost", &task.cost);
+  reader.Get("cost_interval", &task.cost_interval);
+  reader.Get("retained", &task.retained);
+  reader.Get("retained_interval", &task.retained_interval);
+  reader.GetInteger("traces", &task.traces);
+  return task;
+}
+
 PolicyOffline PolicyFromJson(const Reader& reader, absl::Status* status) {
   PolicyOffline policy;
   reader.Get("cost", &policy.cost);
   reader.Get("retained", &policy.retained);
+  reader.Get("cost_interval", &policy.cost_interval);
+  reader.Get("retained_interval", &policy.retained_interval);
   reader.Get("cost_standard_error", &policy.cost_standard_error);
   reader.Get("retained_standard_error", &policy.retained_standard_error);
   reader.Get("curve", &policy.curve);
+  reader.ForEach("tasks", [&](const std::string& name, const Reader& object) {
+    policy.tasks[name] = TaskFromJson(object.Object(name));
+  });
   const Json* heads = reader.Field("per_head");
   if (heads == nullptr) return policy;
   if (!heads->is_array()) {
@@ -186,6 +252,12 @@ CacheResult CacheResultFromJson(const Reader& reader) {
   reader.ForEach("tasks", [&](const std::string& task, const Reader& object) {
     object.Get(task.c_str(), &result.tasks[task]);
   });
+  reader.Get("task_mean", &result.task_mean);
+  reader.ForEach("task_details", [&](const std::string& task, const Reader& object) {
+    const Reader detail = object.Object(task);
+    detail.Get("interval", &result.task_details[task].interval);
+    detail.GetInteger("questions", &result.task_details[task].questions);
+  });
   reader.Get("perplexity", &result.perplexity);
   reader.Get("cache_bytes", &result.cache_bytes);
   reader.Get("score_ms", &result.score_ms);
@@ -194,6 +266,7 @@ CacheResult CacheResultFromJson(const Reader& reader) {
   reader.Get("cache_share", &result.cache_share);
   reader.GetInteger("correct", &result.correct);
   reader.GetInteger("questions", &result.questions);
+  reader.Get("accuracy_interval", &result.accuracy_interval);
   reader.Get("accuracy_standard_error", &result.accuracy_standard_error);
   reader.Get("nats_per_token", &result.nats_per_token);
   reader.Get("nats_standard_error", &result.nats_standard_error);
@@ -221,6 +294,7 @@ absl::StatusOr<std::string> ResultsToJson(const Results& results) {
     for (const auto& [budget, result] : budgets) cells[BudgetKey(budget)] = ToJson(result);
   }
   json["full_cache"] = ToJson(results.full_cache);
+  json["entries_only"] = results.entries_only;
   Json& timing = json["timing"] = Json::object();
   for (const auto& [name, value] : results.timing) timing[name] = Number(value);
   if (!results.training_json.empty()) {
@@ -242,6 +316,8 @@ absl::StatusOr<std::string> ResultsToJson(const Results& results) {
   json["agents"] = Json::object();
   for (const auto& [name, value] : results.agents) json["agents"][name] = value;
   json["protocol"] = {{"seed", results.seed},
+                      {"confidence", Number(results.confidence)},
+                      {"bootstrap_resamples", results.bootstrap_resamples},
                       {"held_out_traces", results.held_out_traces},
                       {"corrupt_blocks", results.corrupt_blocks},
                       {"prompts", results.prompts},
@@ -276,6 +352,7 @@ absl::StatusOr<Results> ResultsFromJson(absl::string_view text, const std::strin
     results.in_model.emplace_back(name, std::move(cells));
   });
   results.full_cache = CacheResultFromJson(reader.Object("full_cache"));
+  reader.Get("entries_only", &results.entries_only);
   reader.ForEach("timing", [&](const std::string& name, const Reader& object) {
     if (name == "training") {
       results.training_json = object.Field("training")->dump();
@@ -296,6 +373,8 @@ absl::StatusOr<Results> ResultsFromJson(absl::string_view text, const std::strin
   });
   const Reader protocol = reader.Object("protocol");
   protocol.GetInteger("seed", &results.seed);
+  protocol.Get("confidence", &results.confidence);
+  protocol.GetInteger("bootstrap_resamples", &results.bootstrap_resamples);
   protocol.GetInteger("held_out_traces", &results.held_out_traces);
   protocol.GetInteger("corrupt_blocks", &results.corrupt_blocks);
   protocol.GetInteger("prompts", &results.prompts);

@@ -3,9 +3,10 @@
 // The contract's keys: {"model", "traces", "tokens", "bytes_per_token", "offline": {POLICY:
 // {"cost", "retained": {BUDGET: x}}}, "in_model": {POLICY: {BUDGET: {"accuracy", "tasks",
 // "perplexity", "cache_bytes", "score_ms", "compact_ms", "decode_ms_per_token"}}}, "full_cache":
-// {the same as a budget's}, "timing"}. Whatever else is in the file (standard errors, counts,
-// curves, heads, provenance) stands beside these. Budgets are fractions, spelled shortest:
-// "0.0625".
+// {the same as a budget's}, "timing"}. Whatever else is in the file (intervals, standard errors,
+// counts, curves, tasks, heads, provenance) stands beside these. Budgets are fractions, spelled
+// shortest: "0.0625". Intervals are [low, high], or [null, null] where there are none; all are
+// bootstrap percentile intervals (eval/bootstrap.h) of the confidence that "protocol" says.
 
 #ifndef KVP_EVAL_RESULTS_H_
 #define KVP_EVAL_RESULTS_H_
@@ -13,6 +14,7 @@
 #include <cstdint>
 #include <functional>
 #include <map>
+#include <set>
 #include <string>
 #include <utility>
 #include <vector>
@@ -20,6 +22,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
+#include "eval/bootstrap.h"
 
 namespace kvp {
 
@@ -37,17 +40,35 @@ struct HeadOffline {
   int64_t traces = 0;
 };
 
+// One policy on the traces of one task: means over traces of the means over heads.
+struct TaskOffline {
+  double cost = 0;
+  Interval cost_interval;
+  ByBudget<double> retained;
+  ByBudget<Interval> retained_interval;
+  int64_t traces = 0;
+};
+
 // One policy on recorded traces: means over heads of the means over traces.
 struct PolicyOffline {
   // R(ranking) / R(oracle's ranking): 1 is the oracle, larger is worse.
   double cost = 0;
   double cost_standard_error = 0;  // over traces
+  Interval cost_interval;          // resampling traces
   // Share of the future attention mass that the top of the ranking holds.
   ByBudget<double> retained;
   ByBudget<double> retained_standard_error;
+  ByBudget<Interval> retained_interval;
+  std::map<std::string, TaskOffline> tasks;
   // The same share at more budgets, for drawing.
   ByBudget<double> curve;
   std::vector<HeadOffline> heads;  // layer-major
+};
+
+// Questions of one task.
+struct TaskAccuracy {
+  Interval interval;
+  int64_t questions = 0;
 };
 
 // The model running on a compressed (or whole) cache.
@@ -55,9 +76,12 @@ struct CacheResult {
   // Questions whose answer was the likeliest token.
   double accuracy = 0;
   double accuracy_standard_error = 0;  // over prompts: questions of one prompt aren't independent
+  Interval accuracy_interval;          // resampling prompts
   int64_t correct = 0;
   int64_t questions = 0;
-  std::map<std::string, double> tasks;  // accuracy by task
+  std::map<std::string, double> tasks;               // accuracy by task
+  std::map<std::string, TaskAccuracy> task_details;  // of the same tasks
+  double task_mean = 0;                              // of tasks, each counting the same
   // exp(nats a token) of held-out text after a compressed context; 0 where no text was read.
   double perplexity = 0;
   double nats_per_token = 0;
@@ -104,6 +128,12 @@ struct Results {
   std::vector<std::pair<std::string, PolicyOffline>> offline;
   std::vector<std::pair<std::string, ByBudget<CacheResult>>> in_model;
   CacheResult full_cache;
+  // Those of the policies above that read keys, values and positions only.
+  std::set<std::string> entries_only;
+
+  // Of all intervals.
+  double confidence = 0;
+  int64_t bootstrap_resamples = 0;
 
   uint64_t seed = 0;
   int64_t prompts = 0;

@@ -45,6 +45,10 @@ TEST(ResultsTest, SurvivesARoundTrip) {
   EXPECT_EQ(read.offline[3].first, "streaming_llm");
   EXPECT_EQ(read.in_model[0].second.at(0.0625).cache_bytes, 0.0625 * 1966080);
   EXPECT_EQ(read.seed, 18446744073709551615U);
+  EXPECT_EQ(read.entries_only, SampleResults().entries_only);
+  EXPECT_EQ(read.offline[0].second.cost_interval.high, 1.2 + 0.025);
+  EXPECT_EQ(read.offline[0].second.tasks.at("retrieval").traces, 30);
+  EXPECT_EQ(read.full_cache.task_details.at("tracking").interval.low, 0.85);
 }
 
 TEST(ResultsTest, WhatIsNoNumberIsNull) {
@@ -68,6 +72,11 @@ TEST(ResultsTest, NamesTheFileAndTheField) {
   json["offline"]["kvp"]["retained"]["7"] = 1;
   EXPECT_THAT(ResultsFromJson(json.dump(), "a.json"),
               StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("retained.7")));
+  json = nlohmann::json::parse(text);
+  json["full_cache"]["accuracy_interval"] = {1, 2, 3};
+  EXPECT_THAT(
+      ResultsFromJson(json.dump(), "a.json"),
+      StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("full_cache.accuracy_interval")));
   json = nlohmann::json::parse(text);
   json["traces"] = "many";
   EXPECT_THAT(ResultsFromJson(json.dump(), "a.json"),

@@ -159,9 +159,16 @@ TEST_F(ToolsTest, EvaluateReadsTextWithoutShards) {
   EXPECT_THAT(run.err, HasSubstr("q_filter is left out"));
   EXPECT_DOUBLE_EQ(results.in_model[0].second.at(0.25).cache_share, 0.25);
   EXPECT_GT(results.full_cache.perplexity, 1);
+  EXPECT_EQ(results.entries_only.count("leverage"), 1);
+  EXPECT_EQ(results.entries_only.count("snap_kv") + results.entries_only.count("kv_zip"), 0);
+  EXPECT_THAT(*ReadFile(testing::TempDir() + "/results.csv"),
+              HasSubstr("\nin_model,key_diff,1,,0.25,perplexity,"));
   EXPECT_THAT(*ReadFile(html_path), HasSubstr("tiny_tools"));
   EXPECT_THAT(*ReadFile(svg_path), HasSubstr("<svg"));
   EXPECT_THAT(run.out, HasSubstr("perplexity"));
+  EXPECT_THAT(run.out, HasSubstr("\n  key_diff *  "));
+  EXPECT_THAT(run.out, HasSubstr("\n  snap_kv  "));
+  EXPECT_THAT(run.out, HasSubstr("* reads keys, values and positions only"));
 }
 
 TEST_F(ToolsTest, EvaluateTellsUsageFromFailure) {

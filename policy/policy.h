@@ -46,6 +46,10 @@ struct PolicyInfo {
   BudgetSpread spread = BudgetSpread::kEven;
 
   bool reads_queries() const { return recent_queries || query_moments || attention_sums; }
+  // Whether Score reads keys, values and positions only (and what it was made from): all that a
+  // cache shows by itself. Policies of this class compare like for like; those that see queries,
+  // a second pass or the future know more.
+  bool reads_entries_only() const { return !reads_queries() && !replay_attention && !importance; }
 };
 
 // Scores entries by how much they are worth keeping. Immutable and thread-safe.

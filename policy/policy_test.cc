@@ -180,6 +180,23 @@ TEST(PolicyTest, WhatAPolicyNeedsIsNamedWhereItIsMissing) {
                                               HasSubstr("last tokens: [1, 3, 20, 5]")));
 }
 
+TEST(PolicyTest, PoliciesThatReadEntriesOnlyScoreFromThemAlone) {
+  const PolicyInput whole = Input({{0, 1}, {1, 0}}, 300);
+  PolicyInput entries = whole;
+  entries.queries = {};
+  entries.importance = entries.replay_attention = at::Tensor();
+  int64_t entries_only = 0;
+  for (const std::string& name : AllNames()) {
+    ASSERT_OK_AND_ASSIGN(const std::unique_ptr<Policy> policy, MakePolicy(name, AllFiles()));
+    const absl::StatusOr<at::Tensor> scores = policy->Score(entries);
+    EXPECT_EQ(scores.ok(), policy->info().reads_entries_only()) << name;
+    if (!scores.ok()) continue;
+    ++entries_only;
+    EXPECT_TRUE(at::equal(*scores, *policy->Score(whole))) << name;
+  }
+  EXPECT_GE(entries_only, 9);
+}
+
 TEST(PolicyTest, BudgetsAreSpreadAsThePolicySays) {
   const PolicyInput input = Input({{0, 0}, {0, 1}, {1, 0}, {1, 1}}, 40);
   at::Tensor scores = SeededUniform({4, 40}, 1);

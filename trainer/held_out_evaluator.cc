@@ -116,9 +116,7 @@ absl::StatusOr<std::vector<at::Tensor>> HeldOutEvaluator::MeasurePolicies(
 std::vector<std::unique_ptr<Policy>> HeuristicPolicies() {
   std::vector<std::unique_ptr<Policy>> policies;
   for (const PolicyInfo& info : Policies()) {
-    const bool entries_suffice =
-        !info.reads_queries() && !info.replay_attention && !info.importance;
-    if (!entries_suffice || !info.file.empty()) continue;
+    if (!info.reads_entries_only() || !info.file.empty()) continue;
     absl::StatusOr<std::unique_ptr<Policy>> policy = MakePolicy(info.name);
     if (policy.ok()) policies.push_back(*std::move(policy));
   }

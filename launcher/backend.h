@@ -3,6 +3,8 @@
 #ifndef KVP_LAUNCHER_BACKEND_H_
 #define KVP_LAUNCHER_BACKEND_H_
 
+#include <sys/types.h>
+
 #include <cstdint>
 #include <string>
 #include <vector>
@@ -33,11 +35,16 @@ class Backend {
     int stop_signal = 0;
   };
 
+  struct Started {
+    pid_t pid = 0;
+    // Where the process's output will begin in its log file.
+    int64_t log_begin = 0;
+  };
+
   virtual ~Backend() = default;
 
-  // Returns where the process's output will begin in its log file. ALREADY_EXISTS where a process
-  // of that name is running; errors as Process::Start.
-  virtual absl::StatusOr<int64_t> Start(const ProcessSpec& spec) = 0;
+  // ALREADY_EXISTS where a process of that name is running; errors as Process::Start.
+  virtual absl::StatusOr<Started> Start(const ProcessSpec& spec) = 0;
 
   // Blocks until a process has ended, the launcher is asked to stop, or `timeout` is over. What it
   // reported is forgotten.

@@ -56,7 +56,7 @@ LocalBackend::~LocalBackend() {
   sigprocmask(SIG_UNBLOCK, &set, nullptr);
 }
 
-absl::StatusOr<int64_t> LocalBackend::Start(const ProcessSpec& spec) {
+absl::StatusOr<Backend::Started> LocalBackend::Start(const ProcessSpec& spec) {
   for (const auto& process : running_) {
     if (process->spec().name == spec.name) {
       return absl::AlreadyExistsError(absl::StrCat(spec.name, ": is running already"));
@@ -64,7 +64,7 @@ absl::StatusOr<int64_t> LocalBackend::Start(const ProcessSpec& spec) {
   }
   ASSIGN_OR_RETURN(std::unique_ptr<Process> process, Process::Start(spec));
   running_.push_back(std::move(process));
-  return running_.back()->log_begin();
+  return Started{running_.back()->pid(), running_.back()->log_begin()};
 }
 
 absl::StatusOr<int> LocalBackend::ReadSignals(absl::Duration timeout) {

@@ -29,6 +29,11 @@ struct ProcessSpec {
   std::string log_path;
   // Where this isn't empty, standard output replaces this file's contents instead.
   std::string output_path;
+  // Where it runs; empty: on the launcher's machine. Others reach it there by `address`.
+  std::string host;
+  std::string address = "127.0.0.1";
+  // Of a server: the file that it writes its port to. Its argv has "--listen=ADDRESS:0".
+  std::string port_file;
 };
 
 // How a process ended.

@@ -50,9 +50,9 @@ class Backend {
   // reported is forgotten.
   virtual absl::StatusOr<Events> Wait(absl::Duration timeout) = 0;
 
-  // Asks the named processes to stop (SIGTERM), and kills (SIGKILL) what is still running after
-  // `drain`, or once the launcher is asked to stop (again). Names that aren't running are ignored.
-  // Returns how those that were ended.
+  // Asks the named processes to stop (by their stop_signal), and kills (SIGKILL) what is still
+  // running after `drain`, or once the launcher is asked to stop (again). Names that aren't running
+  // are ignored. Returns how those that were ended.
   virtual absl::StatusOr<std::vector<EndedProcess>> Stop(const std::vector<std::string>& names,
                                                          absl::Duration drain) = 0;
 

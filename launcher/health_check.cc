@@ -1,6 +1,6 @@
 #include "launcher/health_check.h"
 
-#include <utility>
+#include <memory>
 
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
@@ -54,11 +54,8 @@ absl::StatusOr<std::shared_ptr<grpc::Channel>> NewChannel(const std::string& add
 
 }  // namespace
 
-HealthChecker::HealthChecker(TlsFiles tls) : tls_(std::move(tls)) {}
-HealthChecker::~HealthChecker() = default;
-
-std::vector<absl::Status> HealthChecker::Check(const std::vector<std::string>& addresses,
-                                               absl::Duration timeout) {
+std::vector<absl::Status> CheckHealth(const std::vector<std::string>& addresses,
+                                      const TlsFiles& tls, absl::Duration timeout) {
   std::vector<absl::Status> statuses(addresses.size());
   std::vector<std::unique_ptr<Call>> calls(addresses.size());
   const auto deadline = absl::ToChronoTime(absl::Now() + timeout);
@@ -67,16 +64,12 @@ std::vector<absl::Status> HealthChecker::Check(const std::vector<std::string>& a
   const grpc::ByteBuffer request(&nothing, 1);
   size_t under_way = 0;
   for (size_t i = 0; i < addresses.size(); ++i) {
-    auto& channel = channels_[addresses[i]];
-    if (channel == nullptr) {
-      auto made = NewChannel(addresses[i], tls_);
-      if (!made.ok()) {
-        statuses[i] = made.status();
-        continue;
-      }
-      channel = *std::move(made);
+    const auto channel = NewChannel(addresses[i], tls);
+    if (!channel.ok()) {
+      statuses[i] = channel.status();
+      continue;
     }
-    calls[i] = std::make_unique<Call>(channel);
+    calls[i] = std::make_unique<Call>(*channel);
     Call& call = *calls[i];
     call.context.set_deadline(deadline);
     call.reader =

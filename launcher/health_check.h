@@ -3,8 +3,6 @@
 #ifndef KVP_LAUNCHER_HEALTH_CHECK_H_
 #define KVP_LAUNCHER_HEALTH_CHECK_H_
 
-#include <map>
-#include <memory>
 #include <string>
 #include <vector>
 
@@ -12,28 +10,14 @@
 #include "absl/time/time.h"
 #include "util/tls_files.h"
 
-namespace grpc {
-class Channel;
-}
-
 namespace kvp {
 
-// Not thread-safe. Keeps a connection to every server that it was asked about.
-class HealthChecker {
- public:
-  explicit HealthChecker(TlsFiles tls = {});
-  ~HealthChecker();
-
-  // Asks all HOST:PORTs side by side and blocks until they have answered, `timeout` at most. Of
-  // each, in order: OK where it says that it serves; UNAVAILABLE, naming it, where it doesn't, or
-  // doesn't answer; and the errors of ChannelCredentialsOf.
-  std::vector<absl::Status> Check(const std::vector<std::string>& addresses,
-                                  absl::Duration timeout);
-
- private:
-  const TlsFiles tls_;
-  std::map<std::string, std::shared_ptr<grpc::Channel>> channels_;
-};
+// Asks all HOST:PORTs side by side and blocks until they have answered, `timeout` at most. Of each,
+// in order: OK where it says that it serves; UNAVAILABLE, naming it, where it doesn't, or doesn't
+// answer; and the errors of ChannelCredentialsOf. No connection is kept: one that nobody looks
+// after would hold up a server that wants to end.
+std::vector<absl::Status> CheckHealth(const std::vector<std::string>& addresses,
+                                      const TlsFiles& tls, absl::Duration timeout);
 
 }  // namespace kvp
 

@@ -276,6 +276,7 @@ void ResolveInputPaths(const std::string& folder, Job* job) {
 void FillDefaults(const std::string& folder, Job* job) {
   job->mutable_shards();
   job->mutable_collectors();
+  job->mutable_resources();
   if (job->trainers().recipe() == "paper") FillPaperRecipe(job->mutable_trainers());
   SetDefaultValues(job);
   if (job->output_dir().empty()) job->set_output_dir("out/" + job->name());
@@ -319,6 +320,11 @@ absl::Status ValidateJob(const Job& job, const std::string& file) {
                 Quoted(job.collectors().device()),
                 "is none of cpu, cuda, cuda:N, nor several of them between commas");
   check.AtLeast(0, "retries", job.retries());
+  check.AtLeast(1, "resources.nodes", job.resources().nodes());
+  CheckIfSet(job.resources().has_cpus_per_node(), "resources.cpus_per_node",
+             job.resources().cpus_per_node(), &check);
+  CheckIfSet(job.resources().has_gpus_per_node(), "resources.gpus_per_node",
+             job.resources().gpus_per_node(), &check);
   CheckFlags("shards", job.shards(), &check);
   CheckFlags("collectors", job.collectors(), &check);
   CheckFlags("trainers", job.trainers(), &check);

@@ -399,6 +399,7 @@ TEST_F(KvpTest, DryRunPrintsThePlanAndDoesNothing) {
   const Ran ran = Kvp("launch job.textproto --dry-run --output elsewhere");
   EXPECT_EQ(ran.status, 0);
   EXPECT_THAT(ran.out, HasSubstr("/elsewhere/logs/collector-train-0.log"));
+  EXPECT_THAT(ran.out, HasSubstr("estimate: 16 traces of "));
   EXPECT_FALSE(fs::exists(folder_ + "/elsewhere"));
 }
 

@@ -16,7 +16,9 @@
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
 #include "google/protobuf/util/message_differencer.h"
+#include "launcher/estimate.h"
 #include "launcher/guard.h"
+#include "launcher/hosts.h"
 #include "launcher/input_hashes.h"
 #include "launcher/job.h"
 #include "launcher/job_folder.h"
@@ -25,9 +27,11 @@
 #include "launcher/manifest.h"
 #include "launcher/model_geometry.h"
 #include "launcher/plan.h"
+#include "launcher/slurm.h"
 #include "util/command_line.h"
 #include "util/file.h"
 #include "util/status_macros.h"
+#include "util/tls_files.h"
 
 ABSL_FLAG(std::string, set, "",
           "FIELD=VALUE: overrides a field of the job, as in trainers.steps=500, "
@@ -35,19 +39,26 @@ ABSL_FLAG(std::string, set, "",
           "field or section. May be given several times.");
 ABSL_FLAG(std::string, output, "", "Output folder, in place of the job's output_dir.");
 ABSL_FLAG(bool, dry_run, false,
-          "Print the plan (stages, processes, command lines) and do nothing.");
+          "Print the plan (stages, processes, command lines) and what it will take; do nothing.");
 ABSL_FLAG(bool, resume, false,
           "Go on with a job that ended early, in whatever way: stages that were done aren't run "
           "again. The argument may be its output folder in place of the job file.");
 ABSL_FLAG(bool, from_manifest, false,
           "The argument is a manifest.json: run its job again, on inputs that are still the same. "
           "With --output, in another folder.");
+ABSL_FLAG(
+    std::string, backend, "local",
+    "Where the processes run: local (this machine), slurm (batch jobs, which are submitted), or "
+    "srun (the Slurm allocation that this is in, which slurm's batch jobs use).");
+ABSL_FLAG(bool, export_only, false, "With --backend=slurm: write the batch scripts, submit none.");
+ABSL_FLAG(std::string, stages, "",
+          "Run these stages only: collect, train or evaluate. Empty: all.");
 
 namespace kvp {
 namespace {
 
 constexpr char kUsage[] =
-    R"(launch: runs a job on this machine: shards, collectors, trainers, evaluation.
+    R"(launch: runs a job, on this machine or a cluster: shards, collectors, trainers, evaluation.
 
   kvp launch JOB.textproto [--set FIELD=VALUE]... [--output DIR] [--dry-run]
   kvp launch --resume OUTPUT_DIR
@@ -65,7 +76,8 @@ Examples:
   kvp launch job.textproto --set trainers.steps=500 --set evaluation.policies=kvp,key_diff --output out/short
   kvp launch job.textproto --dry-run
   kvp launch --resume out/quickstart
-  kvp launch --from-manifest out/quickstart/manifest.json --output out/again)";
+  kvp launch --from-manifest out/quickstart/manifest.json --output out/again
+  kvp launch job.textproto --backend=slurm --set resources.nodes=4)";
 
 // Takes every "--set X" and "--set=X" out of `arguments`: a flag keeps its last value only.
 absl::StatusOr<std::vector<std::string>> TakeOverrides(std::vector<std::string>* arguments) {
@@ -143,6 +155,29 @@ absl::StatusOr<Manifest> BeginManifest(const Job& job, const std::string& job_fi
   return manifest;
 }
 
+// Keeps the stages that --stages names.
+void KeepStages(const std::string& part, Plan* plan) {
+  if (part.empty()) return;
+  std::vector<Stage> stages;
+  for (Stage& stage : plan->stages) {
+    if (stage.name == part || absl::StartsWith(stage.name, part + " ")) {
+      stages.push_back(std::move(stage));
+    }
+  }
+  plan->stages = std::move(stages);
+}
+
+// Spreads the plan over the backend's hosts; returns what clients need to talk to its shards.
+absl::StatusOr<TlsFiles> Place(const Job& job, Plan* plan) {
+  if (absl::GetFlag(FLAGS_backend) == "local") return TlsFiles();
+  ASSIGN_OR_RETURN(const std::vector<Host> hosts, AllocatedHosts());
+  PlaceOnHosts(hosts, plan);
+  if (AllLoopback(hosts)) return TlsFiles();
+  const std::string folder = job.output_dir() + "/tls";
+  RETURN_IF_ERROR(SecureWithTls(hosts, folder, plan));
+  return TlsFiles{folder + "/job.pem", folder + "/job.key", folder + "/ca.pem"};
+}
+
 Outcome RunJob(const Job& job, const std::string& job_file, Plan plan) {
   // Before the guard forks, so that the folder is locked until the guard, too, has ended.
   if (absl::Status status = LockJobFolder(job.output_dir()); !status.ok()) return {status};
@@ -151,14 +186,30 @@ Outcome RunJob(const Job& job, const std::string& job_file, Plan plan) {
   absl::StatusOr<Manifest> manifest =
       BeginManifest(job, job_file, plan, absl::GetFlag(FLAGS_resume), &options.done_before);
   if (!manifest.ok()) return {manifest.status()};
+  KeepStages(absl::GetFlag(FLAGS_stages), &plan);
+  absl::StatusOr<TlsFiles> tls = Place(job, &plan);
+  if (!tls.ok()) return {tls.status()};
   absl::StatusOr<std::unique_ptr<LocalBackend>> backend = LocalBackend::Create();
   if (!backend.ok()) return {backend.status()};
   options.supervisor.retries = job.retries();
   options.supervisor.start_timeout = absl::Seconds(job.shards().start_timeout_s());
+  options.supervisor.tls = *tls;
   options.terminal = isatty(fileno(options.out)) == 1;
   Launch launch(std::move(plan), *std::move(manifest), backend->get(), options);
   absl::Status status = launch.Run();
   return {std::move(status), launch.stop_signal()};
+}
+
+// Writes the job's batch scripts and submits them, unless they are only asked for.
+absl::Status RunOnSlurm(const Job& job, const std::string& kvp_path) {
+  ASSIGN_OR_RETURN(const std::vector<std::string> paths, WriteSlurmScripts(job, kvp_path));
+  for (const std::string& path : paths) std::cout << "script   " << path << "\n";
+  if (absl::GetFlag(FLAGS_export_only)) return absl::OkStatus();
+  ASSIGN_OR_RETURN(const std::vector<std::string> ids, SubmitScripts(job.output_dir(), paths));
+  for (const std::string& id : ids) std::cout << "job      " << id << "\n";
+  std::cout << "squeue shows them; kvp status, logs and stop " << job.output_dir()
+            << " look after them" << std::endl;
+  return absl::OkStatus();
 }
 
 // The job of the manifest in `path`, whose inputs must be what they were.
@@ -197,6 +248,19 @@ int LaunchMain(int argc, char** argv, const std::string& tools_dir) {
     return UsageError(
         absl::StrCat("needs one job file, got ", positional.size(), " (kvp launch --help)"));
   }
+  const std::string backend = absl::GetFlag(FLAGS_backend);
+  const std::string part = absl::GetFlag(FLAGS_stages);
+  if (backend != "local" && backend != "slurm" && backend != "srun") {
+    return UsageError(
+        absl::StrCat("flag --backend: value \"", backend, "\": it is none of local, slurm, srun"));
+  }
+  if (part != "" && part != "collect" && part != "train" && part != "evaluate") {
+    return UsageError(absl::StrCat("flag --stages: value \"", part,
+                                   "\": it is none of collect, train, evaluate"));
+  }
+  if (absl::GetFlag(FLAGS_export_only) && backend != "slurm") {
+    return UsageError("flag --export-only needs --backend=slurm");
+  }
 
   JobOptions job_options;
   job_options.overrides = *overrides;
@@ -213,11 +277,19 @@ int LaunchMain(int argc, char** argv, const std::string& tools_dir) {
   if (!plan.ok()) {
     return UsageError(absl::StrCat(positional[0], ": ", plan.status().message()));
   }
+  const absl::StatusOr<Estimate> estimate = EstimateJob(*job, *geometry, *plan);
+  if (!estimate.ok()) return ExitStatus(estimate.status());
   if (absl::GetFlag(FLAGS_dry_run)) {
-    std::cout << PlanText(*plan, *geometry);
-    return 0;
+    std::cout << PlanText(*plan, *geometry) << EstimateText(*estimate);
   }
+  // Other machines' disks aren't known.
+  if (backend == "local") {
+    const absl::Status fits = CheckDiskSpace(*job, *estimate);
+    if (!fits.ok()) return UsageError(absl::StrCat(positional[0], ": ", fits.message()));
+  }
+  if (absl::GetFlag(FLAGS_dry_run)) return 0;
 
+  if (backend == "slurm") return ExitStatus(RunOnSlurm(*job, tools_dir + "/launcher/kvp"));
   const Outcome outcome = RunJob(*job, positional[0], *std::move(plan));
   if (!outcome.status.ok()) {
     const int status = ExitStatus(outcome.status);

@@ -14,8 +14,10 @@
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
 #include "absl/time/time.h"
+#include "launcher/command_output.h"
 #include "launcher/job_folder.h"
 #include "launcher/job_state.h"
+#include "launcher/slurm.h"
 #include "util/command_line.h"
 #include "util/status_macros.h"
 
@@ -34,6 +36,15 @@ Examples:
 Exit status: 0 nothing runs any more, 1 failed, 2 wrong usage.)";
 
 absl::Status Stop(const std::string& folder) {
+  if (const std::vector<std::string> jobs = kvp::SubmittedJobs(folder); !jobs.empty()) {
+    // The batch script is the launcher itself: it gets SIGTERM first, and drains. What has ended
+    // isn't known to scancel any more, which is as good.
+    std::vector<std::string> scancel = {"scancel", "--quiet"};
+    scancel.insert(scancel.end(), jobs.rbegin(), jobs.rend());
+    RETURN_IF_ERROR(kvp::CommandOutput(scancel).status());
+    std::cout << "cancelled " << jobs.size() << " jobs of Slurm's" << std::endl;
+    return absl::OkStatus();
+  }
   ASSIGN_OR_RETURN(const kvp::JobState state, kvp::ReadJobState(folder));
   if (!kvp::IsJobRunning(folder)) {
     std::cout << state.name << " isn't running: " << state.status << std::endl;

@@ -13,6 +13,7 @@
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
+#include "launcher/health_check.h"
 #include "launcher/progress_display.h"
 #include "util/command_line.h"
 #include "util/file.h"
@@ -42,10 +43,7 @@ std::string HostName() {
 
 Supervisor::Supervisor(Backend* backend, Options options,
                        std::function<void(absl::string_view)> say)
-    : backend_(backend),
-      options_(std::move(options)),
-      say_(std::move(say)),
-      health_(options_.tls) {}
+    : backend_(backend), options_(std::move(options)), say_(std::move(say)) {}
 
 Supervisor::Watched* Supervisor::Find(const std::string& name) {
   for (const auto& watched : watched_) {
@@ -136,7 +134,8 @@ absl::Status Supervisor::CheckServers(absl::Time now) {
     addresses.push_back(server->address);
   }
   if (asked.empty()) return absl::OkStatus();
-  const std::vector<absl::Status> healths = health_.Check(addresses, options_.health_timeout);
+  const std::vector<absl::Status> healths =
+      CheckHealth(addresses, options_.tls, options_.health_timeout);
   for (size_t i = 0; i < asked.size(); ++i) {
     RETURN_IF_ERROR(TakeHealth(asked[i], healths[i], absl::Now()));
   }

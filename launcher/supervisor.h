@@ -16,10 +16,10 @@
 #include "absl/strings/string_view.h"
 #include "absl/time/time.h"
 #include "launcher/backend.h"
-#include "launcher/health_check.h"
 #include "launcher/job_state.h"
 #include "launcher/log_follower.h"
 #include "launcher/process.h"
+#include "util/tls_files.h"
 
 namespace kvp {
 
@@ -111,7 +111,6 @@ class Supervisor {
   Backend* const backend_;
   const Options options_;
   const std::function<void(absl::string_view)> say_;
-  HealthChecker health_;
   std::vector<std::unique_ptr<Watched>> watched_;
   int stop_signal_ = 0;
 };

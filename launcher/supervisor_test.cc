@@ -126,8 +126,7 @@ TEST_F(SupervisorTest, ServerThatIsKilledServesAgainOnItsPort) {
   ASSERT_OK(WaitUntil(
       [&] { return supervisor.Processes()[0].restarts == 1 && supervisor.Serves("shards"); }));
   EXPECT_EQ(supervisor.Addresses("shards"), address);
-  HealthChecker checker;
-  EXPECT_OK(checker.Check({address}, absl::Seconds(10))[0]);
+  EXPECT_OK(CheckHealth({address}, {}, absl::Seconds(10))[0]);
   EXPECT_OK(supervisor.StopStage("shards"));
 }
 
@@ -172,9 +171,8 @@ TEST_F(SupervisorTest, ServersStopAfterTheOthers) {
   EXPECT_EQ(supervisor.Processes()[0].status, "stopped");
 }
 
-TEST(HealthCheckerTest, NobodyThereIsUnavailable) {
-  HealthChecker checker;
-  const auto statuses = checker.Check({"127.0.0.1:1"}, absl::Milliseconds(300));
+TEST(CheckHealthTest, NobodyThereIsUnavailable) {
+  const auto statuses = CheckHealth({"127.0.0.1:1"}, {}, absl::Milliseconds(300));
   ASSERT_EQ(statuses.size(), 1);
   EXPECT_THAT(statuses[0], StatusIs(absl::StatusCode::kUnavailable, HasSubstr("127.0.0.1:1")));
 }

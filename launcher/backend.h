@@ -3,6 +3,8 @@
 #ifndef KVP_LAUNCHER_BACKEND_H_
 #define KVP_LAUNCHER_BACKEND_H_
 
+#include <sys/types.h>
+
 #include <cstdint>
 #include <string>
 #include <vector>
@@ -33,19 +35,24 @@ class Backend {
     int stop_signal = 0;
   };
 
+  struct Started {
+    pid_t pid = 0;
+    // Where the process's output will begin in its log file.
+    int64_t log_begin = 0;
+  };
+
   virtual ~Backend() = default;
 
-  // Returns where the process's output will begin in its log file. ALREADY_EXISTS where a process
-  // of that name is running; errors as Process::Start.
-  virtual absl::StatusOr<int64_t> Start(const ProcessSpec& spec) = 0;
+  // ALREADY_EXISTS where a process of that name is running; errors as Process::Start.
+  virtual absl::StatusOr<Started> Start(const ProcessSpec& spec) = 0;
 
   // Blocks until a process has ended, the launcher is asked to stop, or `timeout` is over. What it
   // reported is forgotten.
   virtual absl::StatusOr<Events> Wait(absl::Duration timeout) = 0;
 
-  // Asks the named processes to stop (SIGTERM), and kills (SIGKILL) what is still running after
-  // `drain`, or once the launcher is asked to stop (again). Names that aren't running are ignored.
-  // Returns how those that were ended.
+  // Asks the named processes to stop (by their stop_signal), and kills (SIGKILL) what is still
+  // running after `drain`, or once the launcher is asked to stop (again). Names that aren't running
+  // are ignored. Returns how those that were ended.
   virtual absl::StatusOr<std::vector<EndedProcess>> Stop(const std::vector<std::string>& names,
                                                          absl::Duration drain) = 0;
 

@@ -21,6 +21,9 @@ const Verb* Find(const std::vector<Verb>& verbs, absl::string_view name) {
 const std::vector<Verb>& Verbs() {
   static const auto& verbs = *new std::vector<Verb>{
       {"launch", "", "run a job file: shards, collectors, trainers, evaluation"},
+      {"status", "launcher/status", "how far a job is: stages, processes, progress"},
+      {"logs", "launcher/logs", "what a job's processes say"},
+      {"stop", "launcher/stop", "stop a job; kvp launch --resume goes on"},
       {"serve", "storage/serve", "serve one shard of the trace store"},
       {"collect", "collector/collect", "run a model over prompts and record traces in the shards"},
       {"train", "trainer/train", "train eviction agents on the shards' traces (one rank)"},

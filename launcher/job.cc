@@ -228,6 +228,27 @@ void FillPaperRecipe(Job::Trainers* trainers) {
   if (!trainers->has_width()) trainers->set_width(256);
 }
 
+absl::StatusOr<std::string> CurrentFolder() {
+  std::error_code error;
+  const std::string current = fs::current_path(error).string();
+  if (error) return absl::UnavailableError("current folder: " + error.message());
+  return current;
+}
+
+// From a parsed job to an effective one.
+absl::StatusOr<Job> CompleteJob(Job job, const std::string& current, const std::string& name,
+                                const JobOptions& options) {
+  for (const std::string& assignment : options.overrides) {
+    RETURN_IF_ERROR(ApplyOverride(assignment, &job));
+  }
+  ResolveInputPaths(current, &job);
+  if (!options.output_dir.empty()) job.set_output_dir(options.output_dir);
+  FillDefaults(current, &job);
+  RETURN_IF_ERROR(ValidateJob(job, name));
+  RETURN_IF_ERROR(CheckInputs(job, name));
+  return job;
+}
+
 }  // namespace
 
 const std::vector<std::string>& EvaluationPolicies() {
@@ -264,6 +285,7 @@ void ResolveInputPaths(const std::string& folder, Job* job) {
 void FillDefaults(const std::string& folder, Job* job) {
   job->mutable_shards();
   job->mutable_collectors();
+  job->mutable_resources();
   if (job->trainers().recipe() == "paper") FillPaperRecipe(job->mutable_trainers());
   SetDefaultValues(job);
   if (job->output_dir().empty()) job->set_output_dir("out/" + job->name());
@@ -307,6 +329,11 @@ absl::Status ValidateJob(const Job& job, const std::string& file) {
                 Quoted(job.collectors().device()),
                 "is none of cpu, cuda, cuda:N, nor several of them between commas");
   check.AtLeast(0, "retries", job.retries());
+  check.AtLeast(1, "resources.nodes", job.resources().nodes());
+  CheckIfSet(job.resources().has_cpus_per_node(), "resources.cpus_per_node",
+             job.resources().cpus_per_node(), &check);
+  CheckIfSet(job.resources().has_gpus_per_node(), "resources.gpus_per_node",
+             job.resources().gpus_per_node(), &check);
   CheckFlags("shards", job.shards(), &check);
   CheckFlags("collectors", job.collectors(), &check);
   CheckFlags("trainers", job.trainers(), &check);
@@ -349,19 +376,17 @@ absl::Status ValidateJob(const Job& job, const std::string& file) {
 absl::StatusOr<Job> LoadJob(const std::string& path, const JobOptions& options) {
   ASSIGN_OR_RETURN(const std::string text, ReadFile(path));
   ASSIGN_OR_RETURN(Job job, ParseJob(text, path));
-  std::error_code error;
-  const std::string current = fs::current_path(error).string();
-  if (error) return absl::UnavailableError("current folder: " + error.message());
+  ASSIGN_OR_RETURN(const std::string current, CurrentFolder());
   ResolveInputPaths(fs::path(Absolute(current, path)).parent_path().string(), &job);
-  for (const std::string& assignment : options.overrides) {
-    RETURN_IF_ERROR(ApplyOverride(assignment, &job));
+  return CompleteJob(std::move(job), current, path, options);
+}
+
+absl::StatusOr<Job> ReloadJob(Job job, const std::string& name, const JobOptions& options) {
+  if (job.shards().dir() == Absolute(job.output_dir(), "shards")) {
+    job.mutable_shards()->clear_dir();
   }
-  ResolveInputPaths(current, &job);
-  if (!options.output_dir.empty()) job.set_output_dir(options.output_dir);
-  FillDefaults(current, &job);
-  RETURN_IF_ERROR(ValidateJob(job, path));
-  RETURN_IF_ERROR(CheckInputs(job, path));
-  return job;
+  ASSIGN_OR_RETURN(const std::string current, CurrentFolder());
+  return CompleteJob(std::move(job), current, name, options);
 }
 
 absl::Status CanContinue(const Job& previous, const Job& job) {

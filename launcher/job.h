@@ -26,6 +26,10 @@ struct JobOptions {
 // text is malformed); NOT_FOUND where the file, or a file that it names, doesn't exist.
 absl::StatusOr<Job> LoadJob(const std::string& path, const JobOptions& options = {});
 
+// The same of a job that was an effective one before, `name` being where it comes from. Where its
+// shards were in its output folder, they follow it to options.output_dir.
+absl::StatusOr<Job> ReloadJob(Job job, const std::string& name, const JobOptions& options = {});
+
 // The steps of LoadJob after the text is parsed (launcher/job_text.h), each without touching the
 // file system.
 

@@ -1,22 +1,16 @@
 #include "launcher/launch.h"
 
-#include <signal.h>
 #include <unistd.h>
 
 #include <algorithm>
-#include <cstring>
 #include <filesystem>
-#include <set>
 #include <system_error>
 #include <utility>
 
-#include "absl/strings/ascii.h"
-#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
-#include "absl/strings/str_join.h"
 #include "absl/strings/str_replace.h"
 #include "absl/time/clock.h"
-#include "util/command_line.h"
+#include "launcher/job_folder.h"
 #include "util/file.h"
 #include "util/status_macros.h"
 
@@ -25,125 +19,123 @@ namespace {
 
 constexpr absl::Duration kTerminalTick = absl::Milliseconds(200);
 constexpr absl::Duration kPlainTick = absl::Seconds(1);
-constexpr absl::Duration kPortTick = absl::Milliseconds(20);
-constexpr int kLastLines = 12;
 
-// The port in the file, 0 where it isn't there yet.
-int ReadPort(const std::string& path) {
-  const absl::StatusOr<std::string> text = ReadFile(path);
-  int port = 0;
-  if (!text.ok() || !absl::SimpleAtoi(absl::StripAsciiWhitespace(*text), &port)) return 0;
-  return port > 0 && port < 65536 ? port : 0;
+std::string HostName() {
+  char name[256] = "";
+  gethostname(name, sizeof(name) - 1);
+  return name;
 }
 
-bool IsShard(const Plan& plan, const std::string& name) {
-  return std::any_of(plan.shards.processes.begin(), plan.shards.processes.end(),
-                     [&](const ProcessSpec& shard) { return shard.name == name; });
+std::string ResultOf(const absl::Status& status) {
+  return status.ok() ? "done" : absl::IsCancelled(status) ? "stopped" : "failed";
+}
+
+bool Exists(const std::string& path) {
+  std::error_code error;
+  return std::filesystem::exists(path, error);
 }
 
 }  // namespace
 
-Launch::Launch(Plan plan, Manifest manifest, std::string manifest_path, Backend* backend,
-               LaunchOptions options)
+Launch::Launch(Plan plan, Manifest manifest, Backend* backend, LaunchOptions options)
     : plan_(std::move(plan)),
       manifest_(std::move(manifest)),
-      manifest_path_(std::move(manifest_path)),
       backend_(backend),
-      options_(options),
-      display_(options.out, options.terminal) {}
+      options_(std::move(options)),
+      display_(options_.out, options_.terminal),
+      supervisor_(backend_, options_.supervisor,
+                  [this](absl::string_view line) { display_.Line(line); }) {
+  state_.name = manifest_.job.name();
+  state_.host = HostName();
+  state_.pid = getpid();
+  state_.stage_count = static_cast<int>(plan_.stages.size()) + 2;
+  state_.begin = absl::Now();
+}
 
 absl::Status Launch::Run() {
-  RETURN_IF_ERROR(WriteManifest(manifest_, manifest_path_));
+  RETURN_IF_ERROR(WriteManifest(manifest_, ManifestPath(plan_.output_dir)));
+  RETURN_IF_ERROR(RecordState());
   absl::Status status = RunStages();
   if (!status.ok()) {
-    const auto stopped = backend_->StopAll(options_.drain);
-    if (!stopped.ok()) display_.Line(std::string(stopped.status().message()));
+    const absl::Status stopped = supervisor_.StopAll();
+    if (!stopped.ok()) display_.Line(stopped.message());
   }
-  manifest_.result = status.ok() ? "done" : absl::IsCancelled(status) ? "stopped" : "failed";
+  manifest_.result = ResultOf(status);
   manifest_.error = std::string(status.message());
-  const absl::Status written = WriteManifest(manifest_, manifest_path_);
+  state_.status = manifest_.result;
+  state_.error = manifest_.error;
+  absl::Status written = WriteManifest(manifest_, ManifestPath(plan_.output_dir));
+  written.Update(RecordState());
   return status.ok() ? written : status;
 }
 
+bool Launch::WasDone(const Stage& stage) const {
+  return options_.done_before.count(stage.name) > 0 &&
+         std::all_of(stage.outputs.begin(), stage.outputs.end(), Exists);
+}
+
 absl::Status Launch::RunStages() {
+  const bool all_done = std::all_of(plan_.stages.begin(), plan_.stages.end(),
+                                    [&](const Stage& stage) { return WasDone(stage); });
+  if (all_done) {
+    display_.Line("every stage was done before");
+    return absl::OkStatus();
+  }
   RETURN_IF_ERROR(Timed(plan_.shards.name, [&] { return StartShards(); }));
   for (const Stage& stage : plan_.stages) {
+    if (WasDone(stage)) {
+      ++state_.stage_number;
+      display_.Line(absl::StrCat("[", state_.stage_number, "/", state_.stage_count, "] ",
+                                 stage.name, ": was done before"));
+      continue;
+    }
     RETURN_IF_ERROR(Timed(stage.name, [&] { return RunStage(stage); }));
   }
-  return Timed("stop the shards", [&] { return StopShards(); });
+  return Timed("stop the shards", [&] { return supervisor_.StopStage(plan_.shards.name); });
 }
 
 template <typename Body>
 absl::Status Launch::Timed(const std::string& name, Body body) {
   const absl::Time begin = absl::Now();
-  const int count = static_cast<int>(plan_.stages.size()) + 2;
-  display_.Begin(++stage_number_, count, name, begin);
+  state_.stage = name;
+  display_.Begin(++state_.stage_number, state_.stage_count, name, begin);
   const absl::Status status = body();
   const absl::Time end = absl::Now();
-  const std::string result = status.ok()                 ? "done"
-                             : absl::IsCancelled(status) ? "stopped"
-                                                         : "failed";
+  const std::string result = ResultOf(status);
   display_.End(result, end);
   manifest_.stages.push_back({name, absl::ToDoubleSeconds(end - begin), result});
   RETURN_IF_ERROR(status);
-  return WriteManifest(manifest_, manifest_path_);
+  RETURN_IF_ERROR(RecordState());
+  return WriteManifest(manifest_, ManifestPath(plan_.output_dir));
 }
 
 absl::Status Launch::StartShards() {
-  for (const std::string& port_file : plan_.port_files) {
-    std::error_code error;
-    std::filesystem::remove(port_file, error);
+  for (const ProcessSpec& shard : plan_.shards.processes) {
+    RETURN_IF_ERROR(supervisor_.Start(plan_.shards.name, shard));
   }
-  for (const ProcessSpec& shard : plan_.shards.processes) RETURN_IF_ERROR(Start(shard));
-  const absl::Time deadline = absl::Now() + options_.shard_start_timeout;
-  std::vector<std::string> addresses;
-  while (addresses.size() < plan_.port_files.size()) {
-    const std::string& port_file = plan_.port_files[addresses.size()];
-    const int port = ReadPort(port_file);
-    if (port != 0) {
-      addresses.push_back(absl::StrCat("127.0.0.1:", port));
-      continue;
-    }
-    if (absl::Now() >= deadline) {
-      const ProcessSpec& shard = plan_.shards.processes[addresses.size()];
-      return absl::InternalError(absl::StrCat(shard.name, " doesn't serve after ",
-                                              ElapsedText(options_.shard_start_timeout), ": no ",
-                                              port_file, "; log: ", shard.log_path));
-    }
-    RETURN_IF_ERROR(WaitForEnded(kPortTick).status());
-  }
-  addresses_ = absl::StrJoin(addresses, ",");
+  while (!supervisor_.Serves(plan_.shards.name)) RETURN_IF_ERROR(Wait(kPlainTick));
   return absl::OkStatus();
 }
 
 absl::Status Launch::RunStage(const Stage& stage) {
-  followers_.clear();
-  attempts_.clear();
-  std::set<std::string> running;
   // An earlier launch's output must not pass for this one's.
   for (const std::string& output : stage.outputs) {
     std::error_code error;
     std::filesystem::remove(output, error);
   }
-  for (const ProcessSpec& process : stage.processes) {
-    RETURN_IF_ERROR(Start(process));
-    running.insert(process.name);
-  }
-  while (!running.empty()) {
-    ASSIGN_OR_RETURN(const std::vector<EndedProcess> ended,
-                     WaitForEnded(options_.terminal ? kTerminalTick : kPlainTick));
-    for (const EndedProcess& process : ended) {
-      if (process.end.ok() && !EndedEarly(process)) {
-        running.erase(process.spec.name);
-      } else {
-        RETURN_IF_ERROR(HandleEnded(process));
-      }
+  const std::string addresses = supervisor_.Addresses(plan_.shards.name);
+  for (ProcessSpec process : stage.processes) {
+    for (std::string& argument : process.argv) {
+      argument = absl::StrReplaceAll(argument, {{kShardAddresses, addresses}});
     }
+    RETURN_IF_ERROR(supervisor_.Start(stage.name, process));
+  }
+  while (!supervisor_.IsDone(stage.name)) {
+    RETURN_IF_ERROR(Wait(options_.terminal ? kTerminalTick : kPlainTick));
     display_.Update(TotalProgress(), absl::Now());
   }
   for (const std::string& output : stage.outputs) {
-    std::error_code error;
-    if (std::filesystem::exists(output, error)) continue;
+    if (Exists(output)) continue;
     return absl::InternalError(absl::StrCat(stage.processes[0].name, " ended well but wrote no ",
                                             output, "; log: ", stage.processes[0].log_path));
   }
@@ -154,84 +146,34 @@ absl::Status Launch::RunStage(const Stage& stage) {
   return absl::OkStatus();
 }
 
-absl::Status Launch::StopShards() {
-  std::vector<std::string> names;
-  for (const ProcessSpec& shard : plan_.shards.processes) names.push_back(shard.name);
-  ASSIGN_OR_RETURN(const std::vector<EndedProcess> ended, backend_->Stop(names, options_.drain));
-  for (const EndedProcess& process : ended) {
-    if (process.end.ok() || (process.end.signalled && process.end.code == SIGTERM)) continue;
-    return Failure(process, "didn't stop well: it ended with");
-  }
-  return absl::OkStatus();
+absl::Status Launch::Wait(absl::Duration timeout) {
+  const absl::Status status = supervisor_.Wait(timeout);
+  RETURN_IF_ERROR(RecordState());
+  return status;
 }
 
-absl::Status Launch::Start(const ProcessSpec& spec) {
-  ProcessSpec resolved = spec;
-  for (std::string& argument : resolved.argv) {
-    argument = absl::StrReplaceAll(argument, {{kShardAddresses, addresses_}});
-  }
-  ASSIGN_OR_RETURN(const int64_t log_begin, backend_->Start(resolved));
-  followers_[spec.name] = std::make_unique<LogFollower>(spec.log_path, log_begin);
-  return absl::OkStatus();
-}
-
-absl::StatusOr<std::vector<EndedProcess>> Launch::WaitForEnded(absl::Duration timeout) {
-  ASSIGN_OR_RETURN(Backend::Events events, backend_->Wait(timeout));
-  if (events.stop_signal != 0) {
-    stop_signal_ = events.stop_signal;
-    return absl::CancelledError(
-        absl::StrCat("stopped by signal ", stop_signal_, " (", strsignal(stop_signal_), ")"));
-  }
-  // Shards were started first, so they come first: what ends because a shard did isn't blamed.
-  for (const EndedProcess& process : events.ended) {
-    if (IsShard(plan_, process.spec.name)) return Failure(process, "died: it ended with");
-  }
-  return std::move(events.ended);
-}
-
-absl::Status Launch::HandleEnded(const EndedProcess& process) {
-  const bool refused = !process.end.signalled && process.end.code == kExitUsage;
-  int& attempts = attempts_[process.spec.name];
-  if (refused || attempts >= options_.retries) {
-    return Failure(process, refused            ? "refused its arguments:"
-                            : process.end.ok() ? "ended before it was done, with"
-                                               : "died: it ended with");
-  }
-  ++attempts;
-  display_.Line(absl::StrCat(process.spec.name, " died (", process.end.Text(),
-                             "): it is started again, ", attempts, " of ", options_.retries,
-                             "; log: ", process.spec.log_path));
-  return Start(process.spec);
-}
-
-absl::Status Launch::Failure(const EndedProcess& process, const std::string& how) {
-  const std::vector<std::string> lines =
-      LastLines(process.spec.log_path, process.log_begin, kLastLines);
-  display_.Line(absl::StrCat("last lines of ", process.spec.log_path, ":"));
-  for (const std::string& line : lines) display_.Line(absl::StrCat("  | ", line));
-  return absl::InternalError(absl::StrCat(
-      process.spec.name, " ", how, " ", process.end.Text(), "; log: ", process.spec.log_path,
-      lines.empty() ? "" : "; last line: ", lines.empty() ? "" : lines.back()));
-}
-
-bool Launch::EndedEarly(const EndedProcess& process) {
-  LogFollower& follower = *followers_[process.spec.name];
-  follower.Poll();
-  const std::optional<ProcessProgress>& progress = follower.progress();
-  return progress.has_value() && progress->done < progress->total;
+absl::Status Launch::RecordState() {
+  state_.processes = supervisor_.Processes();
+  JobState essence = state_;
+  essence.updated = absl::UnixEpoch();
+  for (ProcessState& process : essence.processes) process.progress.reset();
+  std::string text = JobStateJson(essence);
+  const absl::Time now = absl::Now();
+  if (text == recorded_ && now - state_.updated < kPlainTick) return absl::OkStatus();
+  recorded_ = std::move(text);
+  state_.updated = now;
+  return WriteFileAtomically(StatePath(plan_.output_dir), {JobStateJson(state_)});
 }
 
 ProcessProgress Launch::TotalProgress() {
   ProcessProgress total;
-  for (auto& [name, follower] : followers_) {
-    follower->Poll();
-    const std::optional<ProcessProgress>& progress = follower->progress();
-    if (!progress.has_value()) continue;
-    total.done += progress->done;
-    total.total += progress->total;
-    total.unit = progress->unit;
+  for (const ProcessState& process : state_.processes) {
+    if (process.stage != state_.stage || !process.progress.has_value()) continue;
+    total.done += process.progress->done;
+    total.total += process.progress->total;
+    total.unit = process.progress->unit;
     // Side by side, each tells of itself alone: the first speaks for all.
-    if (total.detail.empty()) total.detail = progress->detail;
+    if (total.detail.empty()) total.detail = process.progress->detail;
   }
   return total;
 }

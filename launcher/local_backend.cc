@@ -56,7 +56,7 @@ LocalBackend::~LocalBackend() {
   sigprocmask(SIG_UNBLOCK, &set, nullptr);
 }
 
-absl::StatusOr<int64_t> LocalBackend::Start(const ProcessSpec& spec) {
+absl::StatusOr<Backend::Started> LocalBackend::Start(const ProcessSpec& spec) {
   for (const auto& process : running_) {
     if (process->spec().name == spec.name) {
       return absl::AlreadyExistsError(absl::StrCat(spec.name, ": is running already"));
@@ -64,7 +64,7 @@ absl::StatusOr<int64_t> LocalBackend::Start(const ProcessSpec& spec) {
   }
   ASSIGN_OR_RETURN(std::unique_ptr<Process> process, Process::Start(spec));
   running_.push_back(std::move(process));
-  return running_.back()->log_begin();
+  return Started{running_.back()->pid(), running_.back()->log_begin()};
 }
 
 absl::StatusOr<int> LocalBackend::ReadSignals(absl::Duration timeout) {
@@ -128,9 +128,10 @@ absl::StatusOr<std::vector<EndedProcess>> LocalBackend::Stop(const std::vector<s
   const auto named = [&](const std::string& name) {
     return std::find(names.begin(), names.end(), name) != names.end();
   };
-  const auto signal_all = [&](int signal) {
+  const auto signal_all = [&](bool kill) {
     for (const auto& process : running_) {
-      if (named(process->spec().name)) process->Signal(signal);
+      if (!named(process->spec().name)) continue;
+      process->Signal(kill ? SIGKILL : process->spec().stop_signal);
     }
   };
   const auto any_left = [&] {
@@ -138,7 +139,7 @@ absl::StatusOr<std::vector<EndedProcess>> LocalBackend::Stop(const std::vector<s
                        [&](const auto& process) { return named(process->spec().name); });
   };
   std::vector<EndedProcess> ended;
-  signal_all(SIGTERM);
+  signal_all(/*kill=*/false);
   absl::Time deadline = absl::Now() + drain;
   bool killed = false;
   while (any_left()) {
@@ -147,7 +148,7 @@ absl::StatusOr<std::vector<EndedProcess>> LocalBackend::Stop(const std::vector<s
         Wait(killed ? absl::Seconds(1) : std::max(absl::ZeroDuration(), deadline - absl::Now())));
     for (EndedProcess& process : events.ended) ended.push_back(std::move(process));
     if (!killed && (absl::Now() >= deadline || events.stop_signal != 0)) {
-      signal_all(SIGKILL);
+      signal_all(/*kill=*/true);
       killed = true;
     }
   }

@@ -25,7 +25,7 @@ class LocalBackend : public Backend {
 
   ~LocalBackend() override;
 
-  absl::StatusOr<int64_t> Start(const ProcessSpec& spec) override;
+  absl::StatusOr<Started> Start(const ProcessSpec& spec) override;
   absl::StatusOr<Events> Wait(absl::Duration timeout) override;
   absl::StatusOr<std::vector<EndedProcess>> Stop(const std::vector<std::string>& names,
                                                  absl::Duration drain) override;

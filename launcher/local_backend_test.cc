@@ -89,11 +89,11 @@ TEST_F(LocalBackendTest, OutputAndEnvironmentReachTheLog) {
   ASSERT_OK_AND_ASSIGN(const auto backend, LocalBackend::Create());
   ProcessSpec spec = Shell("a", "echo out $VALUE; echo err >&2; cat");
   spec.env = {{"VALUE", "7"}};
-  ASSERT_OK_AND_ASSIGN(const int64_t begin, backend->Start(spec));
+  ASSERT_OK_AND_ASSIGN(const Backend::Started started, backend->Start(spec));
   ASSERT_OK_AND_ASSIGN(const Backend::Events events, backend->Wait(kLong));
   ASSERT_EQ(events.ended.size(), 1);
   EXPECT_TRUE(events.ended[0].end.ok());
-  EXPECT_EQ(Log("a").substr(begin), "out 7\nerr\n");
+  EXPECT_EQ(Log("a").substr(started.log_begin), "out 7\nerr\n");
   EXPECT_THAT(Log("a"), StartsWith("--- 20"));
   EXPECT_THAT(Log("a"), HasSubstr("/bin/sh -c 'echo out $VALUE; echo err >&2; cat'\n"));
 }

@@ -52,6 +52,43 @@ Json SeedsJson(const Job& job) {
   return seeds;
 }
 
+std::string Text(const nlohmann::json& json, const char* key) {
+  const auto found = json.find(key);
+  return found != json.end() && found->is_string() ? found->get<std::string>() : "";
+}
+
+absl::StatusOr<std::map<std::string, std::string>> TextMap(const nlohmann::json& json,
+                                                           const char* key,
+                                                           const std::string& path) {
+  std::map<std::string, std::string> map;
+  const auto found = json.find(key);
+  if (found == json.end()) return map;
+  for (const auto& [name, value] : found->items()) {
+    if (!value.is_string()) {
+      return absl::InvalidArgumentError(
+          absl::StrCat(path, ": ", key, ".", name, ": isn't a string"));
+    }
+    map[name] = value.get<std::string>();
+  }
+  return map;
+}
+
+absl::StatusOr<std::vector<StageRecord>> Stages(const nlohmann::json& json,
+                                                const std::string& path) {
+  std::vector<StageRecord> stages;
+  const auto found = json.find("stages");
+  if (found == json.end()) return stages;
+  for (const nlohmann::json& stage : *found) {
+    const auto seconds = stage.is_object() ? stage.find("seconds") : stage.end();
+    if (!stage.is_object() || seconds == stage.end() || !seconds->is_number()) {
+      return absl::InvalidArgumentError(
+          absl::StrCat(path, ": stages: ", stage.dump(), ": isn't a stage's record"));
+    }
+    stages.push_back({Text(stage, "name"), seconds->get<double>(), Text(stage, "result")});
+  }
+  return stages;
+}
+
 }  // namespace
 
 std::string ManifestText(const Manifest& manifest) {
@@ -64,7 +101,10 @@ std::string ManifestText(const Manifest& manifest) {
   json["begin"] = absl::FormatTime(absl::RFC3339_sec, manifest.begin, absl::UTCTimeZone());
   json["versions"] = {
       {"kvp", kVersion}, {"compiler", __VERSION__}, {"system", OsName()}, {"kernel", host.release}};
+  json["host"] = host.nodename;
+  json["resumed"] = manifest.resumed;
   json["programs"] = manifest.programs;
+  json["inputs"] = manifest.inputs;
   json["seeds"] = SeedsJson(manifest.job);
   json["stages"] = Json::array();
   for (const StageRecord& stage : manifest.stages) {
@@ -80,23 +120,31 @@ absl::Status WriteManifest(const Manifest& manifest, const std::string& path) {
   return WriteFileAtomically(path, {ManifestText(manifest)});
 }
 
-absl::StatusOr<std::optional<Job>> JobOfManifest(const std::string& path) {
+absl::StatusOr<std::optional<Manifest>> ReadManifest(const std::string& path) {
   absl::StatusOr<std::string> text = ReadFile(path);
-  if (absl::IsNotFound(text.status())) return std::optional<Job>();
+  if (absl::IsNotFound(text.status())) return std::optional<Manifest>();
   RETURN_IF_ERROR(text.status());
   ASSIGN_OR_RETURN(const nlohmann::json json, ParseJson(*text, path));
   if (!json.is_object() || !json.contains("job")) {
     return absl::InvalidArgumentError(absl::StrCat(path, ": job: isn't a launch's manifest"));
   }
-  Job job;
+  Manifest manifest;
   google::protobuf::util::JsonParseOptions options;
   options.ignore_unknown_fields = true;
   const auto parsed =
-      google::protobuf::util::JsonStringToMessage(json["job"].dump(), &job, options);
+      google::protobuf::util::JsonStringToMessage(json["job"].dump(), &manifest.job, options);
   if (!parsed.ok()) {
     return absl::InvalidArgumentError(absl::StrCat(path, ": job: ", std::string(parsed.message())));
   }
-  return std::optional<Job>(std::move(job));
+  ASSIGN_OR_RETURN(manifest.programs, TextMap(json, "programs", path));
+  ASSIGN_OR_RETURN(manifest.inputs, TextMap(json, "inputs", path));
+  ASSIGN_OR_RETURN(manifest.stages, Stages(json, path));
+  manifest.job_file = Text(json, "job_file");
+  manifest.result = Text(json, "result");
+  if (const auto found = json.find("resumed"); found != json.end() && found->is_number_integer()) {
+    manifest.resumed = found->get<int>();
+  }
+  return std::optional<Manifest>(std::move(manifest));
 }
 
 absl::StatusOr<std::string> ProgramIdentity(const std::string& path) {

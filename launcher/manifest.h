@@ -29,6 +29,10 @@ struct Manifest {
   Job job;
   // Size and CRC32C of the programs that ran, by path: which build it was.
   std::map<std::string, std::string> programs;
+  // Of what it read (launcher/input_hashes.h).
+  std::map<std::string, std::string> inputs;
+  // How often the run was resumed.
+  int resumed = 0;
   absl::Time begin;
   std::vector<StageRecord> stages;
   // "running", "done", "failed" or "stopped".
@@ -43,9 +47,9 @@ std::string ManifestText(const Manifest& manifest);
 // Atomically. UNAVAILABLE with the path on an I/O error.
 absl::Status WriteManifest(const Manifest& manifest, const std::string& path);
 
-// The effective job of the run that wrote the file, or nothing where there is no such file.
-// INVALID_ARGUMENT, with the path, where it isn't a manifest.
-absl::StatusOr<std::optional<Job>> JobOfManifest(const std::string& path);
+// What the file says of job, programs, inputs, stages and result, or nothing where there is no such
+// file. INVALID_ARGUMENT, with the path and the field, where it isn't a manifest.
+absl::StatusOr<std::optional<Manifest>> ReadManifest(const std::string& path);
 
 // "SIZE bytes, crc32c HEX". Errors as ReadFile.
 absl::StatusOr<std::string> ProgramIdentity(const std::string& path);

@@ -40,6 +40,16 @@ absl::StatusOr<ModelGeometry> ReadModelGeometry(const std::string& model_dir) {
   const bool grouped = config.contains("num_key_value_heads");
   ASSIGN_OR_RETURN(geometry.kv_heads,
                    Count(config, grouped ? "num_key_value_heads" : "num_attention_heads", path));
+  if (config.contains("head_dim") && !config["head_dim"].is_null()) {
+    ASSIGN_OR_RETURN(geometry.head_dim, Count(config, "head_dim", path));
+  } else if (config.contains("hidden_size") && config.contains("num_attention_heads")) {
+    ASSIGN_OR_RETURN(const int32_t hidden, Count(config, "hidden_size", path));
+    ASSIGN_OR_RETURN(const int32_t heads, Count(config, "num_attention_heads", path));
+    geometry.head_dim = hidden / heads;
+  }
+  if (config.contains("max_position_embeddings")) {
+    ASSIGN_OR_RETURN(geometry.max_positions, Count(config, "max_position_embeddings", path));
+  }
   return geometry;
 }
 

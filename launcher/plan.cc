@@ -187,7 +187,6 @@ std::string AgentsPath(const Job& job) { return job.output_dir() + "/agents.safe
 std::string ResultsPath(const Job& job) { return job.output_dir() + "/results.json"; }
 std::string ReportPath(const Job& job) { return job.output_dir() + "/report.html"; }
 std::string SummaryPath(const Job& job) { return job.output_dir() + "/summary.txt"; }
-std::string ManifestPath(const Job& job) { return job.output_dir() + "/manifest.json"; }
 
 absl::StatusOr<Plan> MakePlan(const Job& job, const ModelGeometry& geometry,
                               const PlanOptions& options) {
@@ -204,15 +203,14 @@ absl::StatusOr<Plan> MakePlan(const Job& job, const ModelGeometry& geometry,
   for (int shard = 0; shard < shards; ++shard) {
     ProcessSpec process = NewProcess(job, options, absl::StrCat("shard-", shard), "storage/serve",
                                      /*threads=*/1);
-    const std::string port_file = absl::StrCat(job.output_dir(), "/logs/shard-", shard, ".port");
+    process.port_file = absl::StrCat(job.output_dir(), "/logs/shard-", shard, ".port");
     AddFlag("dir", absl::StrCat(job.shards().dir(), "/", shard), &process.argv);
-    AddFlag("listen", "127.0.0.1:0", &process.argv);
+    AddFlag("listen", process.address + ":0", &process.argv);
     AddFlag("shard-index", shard, &process.argv);
     AddFlag("shard-count", shards, &process.argv);
-    AddFlag("port-file", port_file, &process.argv);
+    AddFlag("port-file", process.port_file, &process.argv);
     AddFlags(job.shards().flags(), &process.argv);
     plan.shards.processes.push_back(std::move(process));
-    plan.port_files.push_back(port_file);
   }
   for (const Job::Dataset& dataset : job.datasets()) {
     plan.stages.push_back(CollectStage(job, dataset, options));

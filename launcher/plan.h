@@ -30,9 +30,8 @@ struct Stage {
 
 struct Plan {
   std::string output_dir;
-  // Of each shard, by its index: the heads it owns, the file that says its port, and the process.
+  // Of each shard, by its index: the heads it owns, and the process.
   std::vector<HeadRange> shard_heads;
-  std::vector<std::string> port_files;
   Stage shards;
   // In order, while the shards are up.
   std::vector<Stage> stages;
@@ -54,7 +53,6 @@ std::string AgentsPath(const Job& job);
 std::string ResultsPath(const Job& job);
 std::string ReportPath(const Job& job);
 std::string SummaryPath(const Job& job);
-std::string ManifestPath(const Job& job);
 
 // What --dry-run prints: stages, processes, their environment and command lines, quoted for a
 // shell.

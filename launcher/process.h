@@ -4,6 +4,7 @@
 #ifndef KVP_LAUNCHER_PROCESS_H_
 #define KVP_LAUNCHER_PROCESS_H_
 
+#include <signal.h>
 #include <sys/types.h>
 
 #include <cstdint>
@@ -29,6 +30,13 @@ struct ProcessSpec {
   std::string log_path;
   // Where this isn't empty, standard output replaces this file's contents instead.
   std::string output_path;
+  // Where it runs; empty: on the launcher's machine. Others reach it there by `address`.
+  std::string host;
+  std::string address = "127.0.0.1";
+  // Of a server: the file that it writes its port to. Its argv has "--listen=ADDRESS:0".
+  std::string port_file;
+  // What asks it to drain and end.
+  int stop_signal = SIGTERM;
 };
 
 // How a process ended.

@@ -10,8 +10,8 @@
 namespace kvp {
 
 // The options of --recipe, changed by what other flags say; TrainingOptions::Validate checks the
-// rest. INVALID_ARGUMENT naming an unknown recipe, agent or dtype, or a flag that the objective has no
-// use for.
+// rest. INVALID_ARGUMENT naming an unknown recipe, agent or dtype, or a flag that the objective has
+// no use for.
 absl::StatusOr<TrainingOptions> OptionsOfAgentFlags();
 
 }  // namespace kvp
